@@ -1,0 +1,99 @@
+//! Where bytes come from: pinned files, git commits, folders of this repository.
+//!
+//! Knows what is pinned, not how it is fetched.
+
+use serde::Deserialize;
+
+use super::types::{Commit, Name, RelPath, Sha256, Url, Version};
+
+/// `[release."V".archive]`: one file, the same bytes from any place.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// Upstream's addresses, tried in order.
+    pub urls: Vec<Url>,
+    /// The Debian source package that carries the same bytes as its upstream tarball.
+    pub debian: Option<DebianSource>,
+    pub sha256: Sha256,
+}
+
+/// A source package of Debian's archive. Its revision is not pinned: the file is found by its sha256,
+/// which stays the same when Debian updates its packaging.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DebianSource {
+    /// The release's code name: `bookworm`, `trixie`.
+    pub suite: Name,
+    pub package: Name,
+}
+
+/// `[release."V".git]`: one commit of a repository; its files as they are in it, no `export-subst`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Git {
+    pub url: Url,
+    /// For people; the commit alone decides what is built.
+    pub tag: Option<String>,
+    pub commit: Commit,
+}
+
+/// `[release."V".tree]`: a folder of this repository.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tree {
+    pub path: RelPath,
+}
+
+/// A prebuilt Python wheel, had through the machine's own pip. A wheel is a zip file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wheel {
+    /// The project's name on the package index.
+    pub package: Name,
+    pub version: Version,
+    /// The wheel's file name, which also names the platform.
+    pub file: RelPath,
+    pub sha256: Sha256,
+}
+
+/// One file that is known by its hash, and the places that may have it. What a fetch works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// The name it is stored and mirrored under.
+    pub file: String,
+    pub sha256: Sha256,
+    /// Tried in order, after the store and the mirrors.
+    pub origins: Vec<Origin>,
+}
+
+/// A place outside this machine that may have a pinned file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// An upstream address.
+    Url(Url),
+    /// Debian's archive, through the machine's own apt.
+    Debian(DebianSource),
+    /// The Python package index, through the machine's own pip.
+    Pip { package: Name, version: Version },
+}
+
+impl Archive {
+    /// The file to fetch: upstream first, then Debian.
+    pub fn pinned(&self) -> Pinned {
+        let urls = self.urls.iter().cloned().map(Origin::Url);
+        let debian = self.debian.iter().cloned().map(Origin::Debian);
+        Pinned {
+            file: self.urls[0].file_name().to_owned(),
+            sha256: self.sha256.clone(),
+            origins: urls.chain(debian).collect(),
+        }
+    }
+}
+
+impl Wheel {
+    /// The file to fetch.
+    pub fn pinned(&self) -> Pinned {
+        let pip = Origin::Pip { package: self.package.clone(), version: self.version.clone() };
+        Pinned { file: self.file.as_str().to_owned(), sha256: self.sha256.clone(), origins: vec![pip] }
+    }
+}

@@ -1,0 +1,378 @@
+//! The small values everything is made of, each checked once, where it is read.
+//!
+//! Knows nothing of files, recipes or steps.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::Digest;
+
+/// Why a value was refused: one line, written for the person who typed it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+/// Gives a checked string type its `Display`, `Deserialize` (through `FromStr`) and `Serialize`.
+macro_rules! checked_string {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+    };
+}
+
+/// A SHA-256 digest, as 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sha256(String);
+
+impl Sha256 {
+    /// The digest of `bytes`.
+    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self::from_digest(&sha2::Sha256::digest(bytes.as_ref()))
+    }
+
+    /// Takes a finished hasher's output, 32 bytes.
+    pub fn from_digest(digest: &[u8]) -> Self {
+        debug_assert_eq!(digest.len(), 32);
+        Self(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first 12 digits: enough for a person to tell two apart.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
+impl FromStr for Sha256 {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        hex_digits(text, 64, "a sha256")?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+checked_string!(Sha256);
+
+/// A git commit id: 40 lower-case hexadecimal digits, never a branch or tag name, which can move.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Commit(String);
+
+impl Commit {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Commit {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        hex_digits(text, 40, "a git commit")?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+checked_string!(Commit);
+
+fn hex_digits(text: &str, length: usize, what: &str) -> Result<(), Invalid> {
+    if text.len() != length {
+        let found = text.chars().count();
+        return Err(Invalid(format!("{what} has {length} hexadecimal digits, this has {found} characters")));
+    }
+    match text.chars().find(|c| !matches!(c, '0'..='9' | 'a'..='f')) {
+        None => Ok(()),
+        Some(c) => Err(Invalid(format!("{what} is written in the digits 0-9 and a-f, this has `{c}`"))),
+    }
+}
+
+/// The name of a recipe, target or toolchain: the stem of its file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+impl Name {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let mut chars = text.chars();
+        let starts_well = chars.next().is_some_and(|c| c.is_ascii_lowercase());
+        let goes_on_well = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
+        if starts_well && goes_on_well {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid(format!(
+                "`{text}` is not a name: a lower-case letter, then lower-case letters, digits, `-` or `_`"
+            )))
+        }
+    }
+}
+
+checked_string!(Name);
+
+/// A relative path that stays where it is put: `/`-separated, without `.`, `..` or empty parts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelPath(String);
+
+impl RelPath {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last part.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+
+    /// Everything before the last part; `None` for a single part.
+    pub fn parent(&self) -> Option<&str> {
+        self.0.rsplit_once('/').map(|(parent, _)| parent)
+    }
+}
+
+impl FromStr for RelPath {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let problem = if text.is_empty() {
+            "it is empty"
+        } else if text.starts_with('/') {
+            "it is absolute"
+        } else if text.contains('\\') || text.chars().any(char::is_control) {
+            "it holds a backslash or a control character"
+        } else if text.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            "it has an empty, `.` or `..` part"
+        } else {
+            return Ok(Self(text.to_owned()));
+        };
+        Err(Invalid(format!(
+            "`{}` is not a path inside the tree ({problem}); write it like `bin/ip`",
+            text.escape_debug()
+        )))
+    }
+}
+
+checked_string!(RelPath);
+
+impl AsRef<std::path::Path> for RelPath {
+    fn as_ref(&self) -> &std::path::Path {
+        self.0.as_ref()
+    }
+}
+
+/// An upstream version such as `1.8.9`. Runs of digits compare as numbers: `1.8.9 < 1.8.11`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Version(String);
+
+impl Version {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The version cut into numbers and the text between them.
+    fn parts(&self) -> Vec<(u64, &str)> {
+        let mut rest = self.0.as_str();
+        let mut parts = Vec::new();
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let (number, tail) = rest.split_at(digits);
+            let text = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+            parts.push((number.parse().unwrap_or(0), &tail[..text]));
+            rest = &tail[text..];
+        }
+        parts
+    }
+}
+
+impl FromStr for Version {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let starts_well = text.starts_with(|c: char| c.is_ascii_digit());
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '+' | '~');
+        if starts_well && text.len() <= 64 && text.chars().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid(format!(
+                "`{}` is not a version: a digit, then letters, digits, `.`, `-`, `_`, `+` or `~`",
+                text.escape_debug()
+            )))
+        }
+    }
+}
+
+checked_string!(Version);
+
+impl Ord for Version {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.parts().cmp(&other.parts()).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A processor architecture that programs are built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// 64-bit Arm, little-endian.
+    Aarch64,
+    /// 32-bit Arm, ARMv7-A, hard float, little-endian.
+    Armhf,
+}
+
+impl Arch {
+    pub const ALL: [Arch; 2] = [Arch::Aarch64, Arch::Armhf];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Arch::Aarch64 => "aarch64",
+            Arch::Armhf => "armhf",
+        }
+    }
+
+    /// The name of this architecture in Rust's target triples, which the `cc` crate speaks.
+    pub fn rust_target(self) -> &'static str {
+        match self {
+            Arch::Aarch64 => "aarch64-unknown-linux-gnu",
+            Arch::Armhf => "armv7-unknown-linux-gnueabihf",
+        }
+    }
+
+    /// The suffix of the qemu-user program that runs this architecture's binaries.
+    pub fn qemu(self) -> &'static str {
+        match self {
+            Arch::Aarch64 => "aarch64",
+            Arch::Armhf => "arm",
+        }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Arch {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Arch::ALL
+            .into_iter()
+            .find(|arch| arch.as_str() == text)
+            .ok_or_else(|| Invalid(format!("`{text}` is not an architecture; one of: aarch64, armhf")))
+    }
+}
+
+/// An `http://` or `https://` address of a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Url(String);
+
+impl Url {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last part of the path: the file's name upstream.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+}
+
+impl FromStr for Url {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let refused = |why: &str| Err(Invalid(format!("`{}` is not a download address: {why}", text.escape_debug())));
+        let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
+            return refused("it begins with https:// or http://");
+        };
+        if reqwest::Url::parse(text).is_err() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return refused("it does not parse as a URL");
+        }
+        match rest.split_once('/') {
+            Some((_, path)) if !path.is_empty() && !path.ends_with('/') => Ok(Self(text.to_owned())),
+            _ => refused("it names a host and a file, like https://example.org/a.tar.gz"),
+        }
+    }
+}
+
+checked_string!(Url);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        let mut versions: Vec<Version> =
+            ["1.8.11", "1.8.9", "1.8.9-rc1", "10.0", "2.0"].map(|v| v.parse().unwrap()).to_vec();
+        versions.sort();
+        let sorted: Vec<&str> = versions.iter().map(Version::as_str).collect();
+        assert_eq!(sorted, ["1.8.9", "1.8.9-rc1", "1.8.11", "2.0", "10.0"]);
+    }
+
+    #[test]
+    fn paths_that_leave_are_refused() {
+        for bad in ["", "/bin/sh", "../x", "a/../b", "a//b", "./a", "a/", "a\\b", "a\nb"] {
+            assert!(bad.parse::<RelPath>().is_err(), "{bad:?} was accepted");
+        }
+        for good in ["bin/ip", "a", "usr/lib/os-release", "..a/b..c"] {
+            assert!(good.parse::<RelPath>().is_ok(), "{good:?} was refused");
+        }
+    }
+
+    #[test]
+    fn digests_are_exact() {
+        let good = "c109c96bb04998cd44156622d36f8e04b140701ec60531a10668cfdff5e8d8f0";
+        assert!(good.parse::<Sha256>().is_ok());
+        assert!(good[1..].parse::<Sha256>().is_err());
+        assert!(good.to_uppercase().parse::<Sha256>().is_err());
+        assert_eq!(Sha256::of("").as_str(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
+    #[test]
+    fn addresses_name_a_file() {
+        for bad in ["ftp://a/b", "https://", "https://host", "https://host/", "file:///etc/passwd", "https://h/a b"] {
+            assert!(bad.parse::<Url>().is_err(), "{bad:?} was accepted");
+        }
+        assert_eq!("https://h/a/b.tar.xz".parse::<Url>().unwrap().file_name(), "b.tar.xz");
+    }
+}

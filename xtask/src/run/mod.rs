@@ -1,0 +1,4 @@
+//! The third room: does the steps.
+
+pub mod process;
+pub mod store;

@@ -1,0 +1,276 @@
+//! The only place that starts processes.
+//!
+//! Each child gets exactly the environment it is given, no standard input, and a process group of its
+//! own that ends with it: on Ctrl-C, on a time limit, or when this process dies.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+use crate::error::{Context, Result};
+use crate::interrupt;
+
+/// A command before it runs: argv, folder, environment and limits.
+#[derive(Debug, Clone)]
+pub struct Spawn {
+    pub argv: Vec<OsString>,
+    pub dir: PathBuf,
+    /// The whole environment, unless `inherit` is set, when it is added to ours.
+    pub env: BTreeMap<String, OsString>,
+    /// Keeps our own environment: for the host's clients (pip, apt-get, git), which are configured by it.
+    pub inherit: bool,
+    /// After this long the process group is killed.
+    pub limit: Option<Duration>,
+}
+
+/// How a command ended, and all that it printed, standard output and error in the order they came.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub output: Vec<u8>,
+    pub timed_out: bool,
+}
+
+impl Finished {
+    pub fn success(&self) -> bool {
+        self.status.success() && !self.timed_out
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.output).into_owned()
+    }
+
+    /// `exit status 2`, `killed by signal 11 (SIGSEGV)`, `killed after 600 s`.
+    pub fn how(&self) -> String {
+        if self.timed_out {
+            return "killed at its time limit".to_owned();
+        }
+        match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => format!("exit status {code}"),
+            (None, Some(11)) => "killed by signal 11 (SIGSEGV)".to_owned(),
+            (None, Some(signal)) => format!("killed by signal {signal}"),
+            (None, None) => "ended in an unknown way".to_owned(),
+        }
+    }
+}
+
+impl Spawn {
+    /// A step of a build: nothing of our environment reaches it.
+    pub fn isolated(argv: Vec<OsString>, dir: &Path, env: BTreeMap<String, OsString>) -> Self {
+        Self { argv, dir: dir.to_owned(), env, inherit: false, limit: None }
+    }
+
+    /// One of the host's own clients, run with our environment: `Spawn::host(cmd!(sh, "git --version"))`.
+    pub fn host(command: xshell::Cmd<'_>) -> Self {
+        let command = Command::from(command);
+        let argv = std::iter::once(command.get_program()).chain(command.get_args()).map(OsString::from).collect();
+        let env = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_owned())))
+            .collect();
+        let dir = command.get_current_dir().unwrap_or(Path::new("/")).to_owned();
+        Self { argv, dir, env, inherit: true, limit: None }
+    }
+
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The command as it can be pasted into a POSIX shell, environment and folder included.
+    pub fn shell_line(&self) -> String {
+        let mut line = format!("cd {} &&", quote(&self.dir.to_string_lossy()));
+        if !self.inherit {
+            line.push_str(" env -i");
+        }
+        for (name, value) in &self.env {
+            line.push_str(&format!(" {}", quote(&format!("{name}={}", value.to_string_lossy()))));
+        }
+        for word in &self.argv {
+            line.push_str(&format!(" {}", quote(&word.to_string_lossy())));
+        }
+        line
+    }
+
+    /// Runs to the end and keeps what was printed.
+    pub fn output(&self) -> Result<Finished> {
+        let mut output = Vec::new();
+        let mut finished = self.stream(None, &mut |line| {
+            output.extend_from_slice(line);
+            Ok(())
+        })?;
+        finished.output = output;
+        Ok(finished)
+    }
+
+    /// Runs to the end; gives each line that is printed to `sink` as it comes. With a jobserver, `make`
+    /// and its like below the child share its tokens.
+    pub fn stream(
+        &self,
+        jobserver: Option<&jobserver::Client>,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<Finished> {
+        interrupt::check()?;
+        let (reader, writer) = std::io::pipe().context("open a pipe for a command's output")?;
+        let mut command = self.command(writer)?;
+        if let Some(jobserver) = jobserver {
+            jobserver.configure_make(&mut command);
+        }
+        let child = command.spawn().with_context(|| format!("start `{}`", self.program()))?;
+        drop(command); // It holds our end of the pipe: with it open the reader would never see the end.
+        let mut group = Group { child, ended: false };
+
+        let (lines, received) = std::sync::mpsc::sync_channel::<Vec<u8>>(256);
+        let forward = std::thread::spawn(move || {
+            let mut reader = BufReader::new(reader);
+            let mut line = Vec::new();
+            // A line that never ends is cut: a build must not be able to fill our memory.
+            while matches!(read_line(&mut reader, &mut line), Ok(1..)) {
+                if lines.send(std::mem::take(&mut line)).is_err() {
+                    break;
+                }
+            }
+        });
+        let timed_out = group.follow(&received, self.limit, sink)?;
+        let status = group.end()?;
+        drop(received);
+        let _ = forward.join();
+        Ok(Finished { status, output: Vec::new(), timed_out })
+    }
+
+    /// Starts a helper that runs beside us until the guard is dropped, its output thrown away.
+    pub fn background(&self) -> Result<Background> {
+        let mut command = self.command(std::io::pipe()?.1)?;
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().with_context(|| format!("start `{}`", self.program()))?;
+        Ok(Background { _group: Group { child, ended: false } })
+    }
+
+    fn program(&self) -> String {
+        self.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    fn command(&self, output: std::io::PipeWriter) -> Result<Command> {
+        let program = self.argv.first().context("an empty command")?;
+        let mut command = Command::new(program);
+        if !self.inherit {
+            command.env_clear();
+        }
+        command.args(&self.argv[1..]).envs(&self.env).current_dir(&self.dir).process_group(0);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let parent = rustix::process::getpid();
+        // SAFETY: between fork and exec only system calls are made, no allocation, no lock.
+        unsafe {
+            command.pre_exec(move || {
+                rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+                // The parent may have died before the line above took effect.
+                if rustix::process::getppid() != Some(parent) {
+                    return Err(std::io::Error::from(rustix::io::Errno::OWNERDEAD));
+                }
+                Ok(())
+            });
+        }
+        Ok(command)
+    }
+}
+
+/// Stops its process group when dropped.
+pub struct Background {
+    _group: Group,
+}
+
+/// A child and its process group; whoever drops it leaves nothing running.
+struct Group {
+    child: Child,
+    ended: bool,
+}
+
+impl Group {
+    /// Hands lines on until the pipe closes; true if the time limit ended the command.
+    fn follow(
+        &mut self,
+        received: &std::sync::mpsc::Receiver<Vec<u8>>,
+        limit: Option<Duration>,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<bool> {
+        use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
+        let started = Instant::now();
+        loop {
+            match received.recv_timeout(Duration::from_millis(100)) {
+                Ok(line) => sink(&line)?,
+                Err(Disconnected) => return Ok(false),
+                // The child is gone but something it started holds the pipe: end that too.
+                Err(Timeout) if self.child.try_wait()?.is_some() => self.kill(Signal::KILL),
+                Err(Timeout) => {}
+            }
+            interrupt::check()?;
+            if limit.is_some_and(|limit| started.elapsed() > limit) {
+                self.kill(Signal::KILL);
+                return Ok(true);
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<ExitStatus> {
+        let status = self.child.wait().context("wait for a command")?;
+        self.kill(Signal::KILL);
+        self.ended = true;
+        Ok(status)
+    }
+
+    fn kill(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // An empty group answers ESRCH, which is what we want.
+            let _ = rustix::process::kill_process_group(pid, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.kill(Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Finds `program` in our own `PATH`.
+pub fn find(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|dir| dir.join(program))
+        .find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file())
+}
+
+/// Quotes a word for a POSIX shell, only where it needs it.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// The last `lines` lines of a log, for an error message.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Reads up to a newline or 64 KiB, whichever comes first.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<usize> {
+    use std::io::Read;
+    reader.take(64 * 1024).read_until(b'\n', line)
+}
+
+/// Writes all of `lines` to a log, the command first.
+pub fn log_header(log: &mut impl Write, spawn: &Spawn) -> Result<()> {
+    writeln!(log, "$ {}", spawn.shell_line()).context("write a log")
+}
