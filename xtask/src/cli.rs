@@ -1,1 +1,214 @@
+//! The command line: every flag, and from there to the command.
 
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::commands;
+use crate::data::types::{Arch, Version};
+use crate::error::{self, Result};
+use crate::interrupt;
+use crate::plan::Override;
+use crate::ui::Ui;
+
+/// Builds the static userland that turns an OpenHarmony board into a Docker + KubeEdge node:
+/// from pinned sources, with pinned tools, the same bytes every time.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
+#[command(after_help = "Start here:
+  cargo xtask doctor                                what this machine has and lacks
+  cargo xtask bundle --target dayu200               everything for the board, as one tarball
+  cargo xtask recipe iptables --arch armhf          one static program
+
+Exit status: 0 done, 1 other failure, 2 wrong usage, 3 a build failed, 4 wrong data file,
+5 a source could not be had, 6 a check of the result failed, 7 this machine lacks something,
+130 interrupted.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Print JSON events, one a line, on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show the build's log as it grows
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+    /// The checkout to work in [default: the one around this folder]
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    pub project: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build everything for a board and pack it: dist/TARGET/slipway-TARGET-VERSION.tar.gz
+    Bundle(Bundle),
+    /// Build one program: dist/recipes/NAME-VERSION-ARCH/
+    Recipe(Recipe),
+    /// Get every source and tool that a target needs; --offline builds work after it
+    Fetch(Fetch),
+    /// Write every source and tool into a folder that serves as --mirror on a closed network
+    Mirror(Mirror),
+    /// Print what would be done, step by step, without doing it
+    Plan(Plan),
+    /// List recipes, targets and toolchains
+    List,
+    /// Tell what this machine has and lacks, and the line that mends it
+    Doctor,
+    /// Remove build results and dist/; with --all also sources and tools
+    Clean(Clean),
+}
+
+#[derive(Debug, Args)]
+pub struct Bundle {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Write a bundle even if sources are missing; its name and manifest say so
+    #[arg(long)]
+    pub partial: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Recipe {
+    /// The program: a name of `cargo xtask list`
+    pub name: String,
+    #[command(flatten)]
+    pub which: Which,
+    #[command(flatten)]
+    pub build: BuildArgs,
+}
+
+/// Which variant of a program.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The architecture: aarch64 or armhf [default: aarch64]
+    #[arg(long)]
+    pub arch: Option<Arch>,
+    /// The version [default: the newest that has a recipe]
+    #[arg(long)]
+    pub version: Option<Version>,
+}
+
+#[derive(Debug, Args)]
+pub struct Fetch {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub places: Places,
+    /// The C toolchain [default: the one that says so in toolchains/]
+    #[arg(long, value_name = "NAME")]
+    pub toolchain: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Mirror {
+    /// The folder to write; what it has already is kept
+    pub dir: PathBuf,
+    #[command(flatten)]
+    pub fetch: Fetch,
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// One program
+    #[arg(required_unless_present = "target")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub which: Which,
+    /// All programs of a target
+    #[arg(long, conflicts_with_all = ["name", "arch", "version"])]
+    pub target: Option<String>,
+    /// Change one program of the target: RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
+    #[arg(long = "set", value_name = "RECIPE.KEY=VALUE", requires = "target")]
+    pub set: Vec<Override>,
+    /// The C toolchain
+    #[arg(long, value_name = "NAME")]
+    pub toolchain: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Clean {
+    /// Also remove fetched sources and tools
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// A target and its changes.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// The board: a name of `cargo xtask list`
+    #[arg(long)]
+    pub target: String,
+    /// Change one program for this run: RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
+    #[arg(long = "set", value_name = "RECIPE.KEY=VALUE")]
+    pub set: Vec<Override>,
+}
+
+/// Where sources may come from.
+#[derive(Debug, Args)]
+pub struct Places {
+    /// A folder or URL to look in first; may be given several times (also SLIPWAY_MIRROR)
+    #[arg(long, value_name = "DIR|URL", env = "SLIPWAY_MIRROR", value_delimiter = ' ')]
+    pub mirror: Vec<String>,
+    /// Use no network: only the store, and mirrors that are folders
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// How to build.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    #[command(flatten)]
+    pub places: Places,
+    /// How many processes compute at once [default: the processors]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// After a failure, still build what does not depend on it
+    #[arg(long)]
+    pub keep_going: bool,
+    /// The C toolchain [default: the one that says so in toolchains/]
+    #[arg(long, value_name = "NAME")]
+    pub toolchain: Option<String>,
+}
+
+/// Parses, runs, prints the error if there is one, and gives the exit status.
+pub fn main() -> ExitCode {
+    // Folders and files get the modes that we say, not the caller's umask.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let cli = Cli::parse();
+    let ui = Ui::new(cli.global.json, cli.global.verbose);
+    let Some(command) = &cli.command else {
+        let _ = Cli::command().print_help();
+        return ExitCode::SUCCESS;
+    };
+    match interrupt::install().and_then(|()| run(command, &cli.global, &ui)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = error::exit_code(&error);
+            ui.error(&error::render(&error), code);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(command: &Command, global: &Global, ui: &Ui) -> Result<()> {
+    let project = || commands::project(global.project.as_deref());
+    match command {
+        Command::Bundle(args) => commands::build::bundle(&project()?, args, ui),
+        Command::Recipe(args) => commands::build::recipe(&project()?, args, ui),
+        Command::Fetch(args) => commands::fetch::fetch(&project()?, args, ui),
+        Command::Mirror(args) => commands::fetch::mirror(&project()?, args, ui),
+        Command::Plan(args) => commands::show::plan(&project()?, args, ui),
+        Command::List => commands::show::list(&project()?, ui),
+        Command::Doctor => commands::doctor::doctor(&project()?, ui),
+        Command::Clean(args) => commands::clean::clean(&project()?, args, ui),
+    }
+}

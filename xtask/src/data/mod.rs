@@ -1,4 +1,14 @@
 //! The first room: TOML files into types that cannot be wrong.
+//!
+//! Each file is read as it is written (serde, unknown keys refused), then checked as a whole; every
+//! error points at file, line and column. Knows nothing of steps, processes or the network.
 
+pub mod arg;
+pub mod patch;
+pub mod project;
+pub mod recipe;
 pub mod source;
+pub mod target;
+pub mod text;
+pub mod toolchain;
 pub mod types;

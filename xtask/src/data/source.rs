@@ -3,6 +3,7 @@
 //! Knows what is pinned, not how it is fetched.
 
 use serde::Deserialize;
+use toml::Spanned;
 
 use super::types::{Commit, Name, RelPath, Sha256, Url, Version};
 
@@ -41,7 +42,7 @@ pub struct Git {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tree {
-    pub path: RelPath,
+    pub path: Spanned<RelPath>,
 }
 
 /// A prebuilt Python wheel, had through the machine's own pip. A wheel is a zip file.

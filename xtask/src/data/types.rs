@@ -255,23 +255,18 @@ pub enum Arch {
     Aarch64,
     /// 32-bit Arm, ARMv7-A, hard float, little-endian.
     Armhf,
+    /// 64-bit x86: what the build machine itself is.
+    X86_64,
 }
 
 impl Arch {
-    pub const ALL: [Arch; 2] = [Arch::Aarch64, Arch::Armhf];
+    pub const ALL: [Arch; 3] = [Arch::Aarch64, Arch::Armhf, Arch::X86_64];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Arch::Aarch64 => "aarch64",
             Arch::Armhf => "armhf",
-        }
-    }
-
-    /// The name of this architecture in Rust's target triples, which the `cc` crate speaks.
-    pub fn rust_target(self) -> &'static str {
-        match self {
-            Arch::Aarch64 => "aarch64-unknown-linux-gnu",
-            Arch::Armhf => "armv7-unknown-linux-gnueabihf",
+            Arch::X86_64 => "x86_64",
         }
     }
 
@@ -280,7 +275,13 @@ impl Arch {
         match self {
             Arch::Aarch64 => "aarch64",
             Arch::Armhf => "arm",
+            Arch::X86_64 => "x86_64",
         }
+    }
+
+    /// True if this machine runs such programs by itself.
+    pub fn is_native(self) -> bool {
+        self.as_str() == std::env::consts::ARCH
     }
 }
 
@@ -297,7 +298,7 @@ impl FromStr for Arch {
         Arch::ALL
             .into_iter()
             .find(|arch| arch.as_str() == text)
-            .ok_or_else(|| Invalid(format!("`{text}` is not an architecture; one of: aarch64, armhf")))
+            .ok_or_else(|| Invalid(format!("`{text}` is not an architecture; one of: aarch64, armhf, x86_64")))
     }
 }
 

@@ -1,4 +1,15 @@
 //! The third room: does the steps.
+//!
+//! One place starts processes ([`process`]), one opens sockets ([`fetch`]), one names the store's
+//! folders ([`store`]). Knows plans, never recipes.
 
+pub mod build;
+pub mod check;
+pub mod elf;
+pub mod fetch;
+pub mod jobs;
+pub mod patch;
 pub mod process;
 pub mod store;
+pub mod tools;
+pub mod unpack;

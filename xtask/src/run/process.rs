@@ -9,11 +9,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
 
 /// A command before it runs: argv, folder, environment and limits.
@@ -27,6 +29,8 @@ pub struct Spawn {
     pub inherit: bool,
     /// After this long the process group is killed.
     pub limit: Option<Duration>,
+    /// Set from another thread, it ends the command.
+    pub cancel: Option<Arc<AtomicBool>>,
 }
 
 /// How a command ended, and all that it printed, standard output and error in the order they came.
@@ -63,7 +67,7 @@ impl Finished {
 impl Spawn {
     /// A step of a build: nothing of our environment reaches it.
     pub fn isolated(argv: Vec<OsString>, dir: &Path, env: BTreeMap<String, OsString>) -> Self {
-        Self { argv, dir: dir.to_owned(), env, inherit: false, limit: None }
+        Self { argv, dir: dir.to_owned(), env, inherit: false, limit: None, cancel: None }
     }
 
     /// One of the host's own clients, run with our environment: `Spawn::host(cmd!(sh, "git --version"))`.
@@ -75,7 +79,7 @@ impl Spawn {
             .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_owned())))
             .collect();
         let dir = command.get_current_dir().unwrap_or(Path::new("/")).to_owned();
-        Self { argv, dir, env, inherit: true, limit: None }
+        Self { argv, dir, env, inherit: true, limit: None, cancel: None }
     }
 
     pub fn limit(mut self, limit: Duration) -> Self {
@@ -137,7 +141,7 @@ impl Spawn {
                 }
             }
         });
-        let timed_out = group.follow(&received, self.limit, sink)?;
+        let timed_out = group.follow(&received, self, sink)?;
         let status = group.end()?;
         drop(received);
         let _ = forward.join();
@@ -196,7 +200,7 @@ impl Group {
     fn follow(
         &mut self,
         received: &std::sync::mpsc::Receiver<Vec<u8>>,
-        limit: Option<Duration>,
+        spawn: &Spawn,
         sink: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<bool> {
         use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
@@ -210,7 +214,10 @@ impl Group {
                 Err(Timeout) => {}
             }
             interrupt::check()?;
-            if limit.is_some_and(|limit| started.elapsed() > limit) {
+            if spawn.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+                return Err(Failure::new(Kind::Interrupted, "stopped because another build failed").into());
+            }
+            if spawn.limit.is_some_and(|limit| started.elapsed() > limit) {
                 self.kill(Signal::KILL);
                 return Ok(true);
             }

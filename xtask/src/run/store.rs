@@ -4,10 +4,11 @@
 //! that the kernel lets go of when their holder dies, so nothing is ever left locked.
 //!
 //! ```text
-//! sources/SHA256/FILE   bytes that matched their pin       tools/HASH/    unpacked toolchains
-//! git/COMMIT.pack       a commit's objects                 out/KEY/       build results
-//! partial/              downloads that can go on           tmp/, locks/   scaffolding
-//! quarantine/           bytes that did not match           logs/          one folder a build
+//! sources/SHA256/FILE   bytes that matched their pin       out/KEY/       build results
+//! git/COMMIT.pack       a commit's objects                 work/          running builds, and failed ones
+//! partial/              downloads that can go on           logs/          one folder a build
+//! quarantine/           bytes that did not match           tmp/, locks/   scaffolding
+//! tools/, tool-cache/   unpacked toolchains and what they cache for themselves
 //! ```
 
 use std::fs::File;
@@ -21,6 +22,21 @@ use sha2::Digest;
 use crate::data::types::Sha256;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
+
+const FOLDERS: [&str; 12] = [
+    "sources",
+    "git",
+    "partial",
+    "quarantine",
+    "tools",
+    "tool-cache",
+    "out",
+    "checked",
+    "work",
+    "logs",
+    "tmp",
+    "locks",
+];
 
 /// A handle on the store's folder.
 #[derive(Debug, Clone)]
@@ -54,7 +70,7 @@ impl Store {
 
     /// Opens the store, making its folders where they are missing.
     pub fn open(root: &Path) -> Result<Self> {
-        for dir in ["sources", "git", "partial", "quarantine", "tools", "out", "tmp", "locks", "logs"] {
+        for dir in FOLDERS {
             fs::create_dir_all(root.join(dir))
                 .context("make the store's folders (SLIPWAY_CACHE chooses another place)")?;
         }
@@ -103,6 +119,34 @@ impl Store {
             interrupt::check()?;
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Says that this process uses the store, until the lock is dropped. The first one in also clears
+    /// away what killed runs left under `tmp/`.
+    pub fn in_use(&self) -> Result<Lock> {
+        let path = self.root.join("locks/store");
+        let file = File::options().create(true).append(true).open(&path);
+        let file = file.with_context(|| format!("open the lock {}", path.display()))?;
+        if file.try_lock().is_ok() {
+            remove_contents(&self.root.join("tmp"))?;
+            file.unlock().with_context(|| format!("unlock {}", path.display()))?;
+        }
+        // Only `clean` holds it for itself, and not for long.
+        file.lock_shared().with_context(|| format!("lock {}", path.display()))?;
+        Ok(Lock { _file: file })
+    }
+
+    /// Removes build results, or with `all` everything, once no other process uses the store. Gives the
+    /// names of the folders.
+    pub fn clean(&self, all: bool, waiting: impl FnOnce()) -> Result<Vec<&'static str>> {
+        let _lock = self.lock("store", waiting)?;
+        let fetched = ["sources", "git", "partial", "tools", "apt"];
+        let folders = FOLDERS.into_iter().chain(["apt", "bundles"]);
+        let removed: Vec<_> = folders.filter(|name| *name != "locks" && (all || !fetched.contains(name))).collect();
+        for name in &removed {
+            remove_contents(&self.root.join(name))?;
+        }
+        Ok(removed)
     }
 
     /// Moves a whole folder or file into its final place, synced. If another process put the same
@@ -167,6 +211,21 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))
 }
 
+/// Empties a folder; a missing one is empty already.
+fn remove_contents(dir: &Path) -> Result<()> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        match path.is_dir() && !path.is_symlink() {
+            true => remove_tree(&path)?,
+            false => fs::remove_file(&path)?,
+        }
+    }
+    Ok(())
+}
+
 fn make_writable(dir: &Path) -> Result<()> {
     set_mode(dir, 0o755)?;
     for entry in fs::read_dir(dir)? {
@@ -182,6 +241,15 @@ fn make_writable(dir: &Path) -> Result<()> {
 pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     Ok(fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?)
+}
+
+/// Sets a file's, folder's or symlink's times to whole seconds since 1970; a symlink is not followed.
+pub fn set_mtime(path: &Path, seconds: u64) -> Result<()> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+    let time = Timespec { tv_sec: i64::try_from(seconds).context("a time far in the future")?, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .with_context(|| format!("set the time of {}", path.display()))
 }
 
 fn sync_parent(path: &Path) -> Result<()> {

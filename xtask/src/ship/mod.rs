@@ -1,1 +1,4 @@
+//! The fourth room: packs results into what a person takes away.
 
+pub mod bundle;
+pub mod program;

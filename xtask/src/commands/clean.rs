@@ -1,0 +1,22 @@
+//! `clean`.
+
+use serde_json::json;
+
+use crate::cli;
+use crate::data::project::Project;
+use crate::error::Result;
+use crate::run::store::{Store, remove_tree};
+use crate::ui::Ui;
+
+/// `cargo xtask clean`: what was built goes; with `--all`, what was fetched goes too.
+pub fn clean(project: &Project, args: &cli::Clean, ui: &Ui) -> Result<()> {
+    let store = Store::open(&Store::default_root()?)?;
+    let removed = store.clean(args.all, || ui.note("waiting", "another process uses the store"))?;
+    let dist = project.root.join("dist");
+    remove_tree(&dist)?;
+    let what =
+        if args.all { "everything" } else { "build results (sources and tools are kept; --all removes them too)" };
+    let text = format!("removed {} and {what} in {}", dist.display(), store.root().display());
+    ui.result(&text, json!({"event": "result", "dist": dist, "store": store.root(), "removed": removed}));
+    Ok(())
+}

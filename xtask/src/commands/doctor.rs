@@ -1,0 +1,193 @@
+//! `doctor`: what this machine has and lacks, each lack with the line that mends it.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::data::project::Project;
+use crate::data::types::Arch;
+use crate::error::{Failure, Kind, Result};
+use crate::run::store::Store;
+use crate::run::{check, process, tools};
+use crate::ui::{self, Ui};
+
+/// The room that a full build of a target takes in the store, measured for the C half, doubled.
+const SPACE: u64 = 4_000_000_000;
+
+/// The commands of the host that builds call by name. Until tools are built from source, these are the
+/// host's own; docs/reproducibility.md says what that means.
+const SHELL_TOOLS: [&str; 14] =
+    ["sh", "sed", "awk", "grep", "expr", "cat", "cmp", "cut", "mkdir", "mv", "rm", "sort", "tr", "uname"];
+
+/// One line of the answer.
+struct Finding {
+    name: &'static str,
+    state: State,
+    detail: String,
+    mend: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Good,
+    /// Something works less well, or only some commands do.
+    Weak,
+    /// Nothing can be built.
+    Bad,
+}
+
+/// `cargo xtask doctor`.
+pub fn doctor(project: &Project, ui: &Ui) -> Result<()> {
+    let mut findings = vec![machine(), store(), shell_tools(), host_cc()];
+    findings.extend(Arch::ALL.into_iter().filter(|arch| !arch.is_native()).map(qemu));
+    findings.extend([apt(), pip(), git()]);
+    findings.extend(cross_compilers(project));
+    let mut text = String::new();
+    for finding in &findings {
+        let mark = match finding.state {
+            State::Good => "ok  ",
+            State::Weak => "weak",
+            State::Bad => "BAD ",
+        };
+        text.push_str(&format!("{mark}  {:14} {}\n", finding.name, finding.detail));
+        if let Some(mend) = &finding.mend {
+            text.push_str(&format!("      {:14} mend: {mend}\n", ""));
+        }
+    }
+    let bad = findings.iter().filter(|finding| finding.state == State::Bad).count();
+    let verdict = match bad {
+        0 => "this machine can build",
+        _ => "this machine cannot build yet: mend what is marked BAD",
+    };
+    let list = findings.iter().map(|finding| {
+        let state = match finding.state {
+            State::Good => "ok",
+            State::Weak => "weak",
+            State::Bad => "bad",
+        };
+        json!({"name": finding.name, "state": state, "detail": finding.detail, "mend": finding.mend})
+    });
+    ui.result(&format!("{text}\n{verdict}"), json!({"event": "result", "findings": list.collect::<Vec<_>>()}));
+    match bad {
+        0 => Ok(()),
+        _ => Err(Failure::new(Kind::Host, verdict).into()),
+    }
+}
+
+fn good(name: &'static str, detail: impl Into<String>) -> Finding {
+    Finding { name, state: State::Good, detail: detail.into(), mend: None }
+}
+
+fn lack(name: &'static str, state: State, detail: impl Into<String>, mend: &str) -> Finding {
+    Finding { name, state, detail: detail.into(), mend: Some(mend.to_owned()) }
+}
+
+fn machine() -> Finding {
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let detail = format!("{os} {arch}, {} processors", std::thread::available_parallelism().map_or(1, usize::from));
+    match (os, arch) {
+        ("linux", "x86_64") => good("machine", detail),
+        _ => lack("machine", State::Bad, detail, "use an x86-64 Linux: the pinned tools are made for it"),
+    }
+}
+
+fn store() -> Finding {
+    let opened = Store::default_root().and_then(|root| {
+        let store = Store::open(&root)?;
+        let _writable = store.temp_dir()?;
+        Ok((free_space(&root)?, root))
+    });
+    match opened {
+        Err(error) => lack("store", State::Bad, format!("{error:#}"), "SLIPWAY_CACHE=/some/folder cargo xtask …"),
+        Ok((free, root)) => {
+            let detail = format!("{}, {} free", root.display(), ui::size(free));
+            match free < SPACE {
+                true => lack("store", State::Weak, detail, "make room, or set SLIPWAY_CACHE to a larger disk"),
+                false => good("store", detail),
+            }
+        }
+    }
+}
+
+fn free_space(path: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail * stat.f_frsize)
+}
+
+fn shell_tools() -> Finding {
+    let missing: Vec<&str> = SHELL_TOOLS.into_iter().filter(|tool| process::find(tool).is_none()).collect();
+    match missing.is_empty() {
+        true => good("shell tools", "all there"),
+        false => {
+            let detail = format!("missing: {}", missing.join(", "));
+            lack("shell tools", State::Bad, detail, "apt-get install coreutils sed grep mawk diffutils")
+        }
+    }
+}
+
+fn host_cc() -> Finding {
+    match tools::host_cc() {
+        Ok(path) => good("C compiler", path.display().to_string()),
+        Err(_) => lack("C compiler", State::Bad, "none", "apt-get install gcc libc6-dev"),
+    }
+}
+
+fn qemu(arch: Arch) -> Finding {
+    let name = match arch {
+        Arch::Aarch64 => "qemu-aarch64",
+        Arch::Armhf => "qemu-arm",
+        Arch::X86_64 => "qemu-x86_64",
+    };
+    match check::qemu(arch) {
+        Some(path) => good(name, path.display().to_string()),
+        None => lack(name, State::Weak, "built programs are not run", "apt-get install qemu-user-static"),
+    }
+}
+
+fn apt() -> Finding {
+    match process::find("apt-get") {
+        Some(path) => good("apt", format!("{} (a second place for sources)", path.display())),
+        None => {
+            lack("apt", State::Weak, "no Debian or Ubuntu: sources come from upstream or a mirror only", "--mirror DIR")
+        }
+    }
+}
+
+fn pip() -> Finding {
+    let found = ["pip3", "pip"].into_iter().find_map(process::find);
+    match found {
+        Some(path) => good("pip", format!("{} (a second place for tools)", path.display())),
+        None => {
+            let detail = "tools come from upstream or a mirror only; make comes through pip";
+            lack("pip", State::Weak, detail, "apt-get install python3-pip")
+        }
+    }
+}
+
+fn git() -> Finding {
+    match process::find("git") {
+        Some(path) => good("git", path.display().to_string()),
+        None => lack("git", State::Weak, "sources that are pinned by commit cannot be fetched", "apt-get install git"),
+    }
+}
+
+/// Toolchains of the host are a choice, so their absence is no lack: it is told, with how to get them.
+fn cross_compilers(project: &Project) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for toolchain in project.toolchains.values() {
+        let Some((c, host)) = toolchain.c().and_then(|c| Some((c, c.host.as_ref()?))) else { continue };
+        for arch in c.arch.keys() {
+            let title = format!("--toolchain {} for {arch}", toolchain.name);
+            findings.push(match tools::cross_cc(toolchain, host, *arch) {
+                Ok(path) => good("optional", format!("{title}: {}", path.display())),
+                Err(_) => Finding {
+                    name: "optional",
+                    state: State::Good,
+                    detail: format!("{title}: not installed"),
+                    mend: Some(host.install.clone()),
+                },
+            });
+        }
+    }
+    findings
+}

@@ -1,0 +1,107 @@
+//! `fetch` and `mirror`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::cli;
+use crate::data::project::Project;
+use crate::data::source::{Git, Pinned};
+use crate::data::types::Name;
+use crate::error::{Failure, Kind, Result};
+use crate::plan::{self, Input};
+use crate::run::fetch::{Fetcher, mirror as layout};
+use crate::run::store::Store;
+use crate::ui::Ui;
+
+/// Downloads run side by side: most of the time is waiting for servers.
+const THREADS: usize = 4;
+
+/// `cargo xtask fetch`: after it, `--offline` builds.
+pub fn fetch(project: &Project, args: &cli::Fetch, ui: &Ui) -> Result<()> {
+    let got = fetch_all(project, args, ui)?;
+    let text = format!("everything for {} is in the store; --offline builds work now", args.target.target);
+    ui.result(
+        &text,
+        json!({"event": "result", "target": args.target.target, "files": got.files.len(), "commits": got.packs.len()}),
+    );
+    Ok(())
+}
+
+/// `cargo xtask mirror`: the same, copied into a folder for `--mirror`.
+pub fn mirror(project: &Project, args: &cli::Mirror, ui: &Ui) -> Result<()> {
+    let got = fetch_all(project, &args.fetch, ui)?;
+    layout::write(&args.dir, &got.files, &got.packs)?;
+    let target = &args.fetch.target.target;
+    let text = format!(
+        "{}: {} files, {} commits; on the closed machine:\n  cargo xtask bundle --target {target} --offline --mirror {}",
+        args.dir.display(),
+        got.files.len(),
+        got.packs.len(),
+        args.dir.display()
+    );
+    ui.result(
+        &text,
+        json!({"event": "result", "mirror": args.dir, "files": got.files.len(), "commits": got.packs.len()}),
+    );
+    Ok(())
+}
+
+/// What a target's sources and tools are in the store.
+struct Got {
+    files: Vec<(Pinned, PathBuf)>,
+    packs: Vec<(crate::data::types::Commit, PathBuf)>,
+}
+
+/// Everything that a target needs, each once.
+#[derive(Default)]
+struct Wanted {
+    /// Equivalent files, any of which will do.
+    files: Vec<Vec<Pinned>>,
+    commits: Vec<Git>,
+}
+
+fn wanted(project: &Project, args: &cli::Fetch) -> Result<Wanted> {
+    let choices = plan::choose(project, &args.target.target, &args.target.set, args.toolchain.as_deref())?;
+    let mut wanted = Wanted::default();
+    let mut tools: BTreeSet<Name> = BTreeSet::new();
+    let mut commits: BTreeMap<_, Git> = BTreeMap::new();
+    for choice in &choices {
+        let plan = plan::plan(project, choice)?;
+        tools.extend(plan.tools.iter().map(|tool| tool.name.clone()));
+        match plan.source {
+            Input::Archive(pinned) => wanted.files.push(vec![pinned]),
+            Input::Git(git) => drop(commits.insert(git.commit.clone(), git)),
+            Input::Tree(..) => {}
+        }
+    }
+    let packings = tools.iter().map(|tool| &project.toolchains[tool].packings);
+    let packings = packings.map(|packings| packings.iter().map(|packing| packing.pinned.clone()).collect());
+    wanted.files.extend(packings.filter(|alternatives: &Vec<Pinned>| !alternatives.is_empty()));
+    wanted.commits = commits.into_values().collect();
+    Ok(wanted)
+}
+
+fn fetch_all(project: &Project, args: &cli::Fetch, ui: &Ui) -> Result<Got> {
+    let wanted = wanted(project, args)?;
+    let store = Store::open(&Store::default_root()?)?;
+    let _use = store.in_use()?;
+    let fetcher = Fetcher::new(store, args.places.mirror.clone(), args.places.offline, ui.clone())?;
+    let fetched = fetcher.fetch_all(&wanted.files, &wanted.commits, THREADS)?;
+    if fetched.unavailable.is_empty() {
+        return Ok(Got { files: fetched.files, packs: fetched.packs });
+    }
+    let mut text = format!(
+        "{} of {} files could not be had:",
+        fetched.unavailable.len(),
+        wanted.files.len() + wanted.commits.len()
+    );
+    for missing in &fetched.unavailable {
+        text.push_str(&format!("\n  {missing}"));
+    }
+    Err(Failure::new(Kind::Source, text)
+        .next("--mirror DIR: put the missing files into a folder, under the names above")
+        .next("the same command again: what was fetched is kept")
+        .into())
+}

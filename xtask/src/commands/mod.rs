@@ -1,0 +1,22 @@
+//! The commands of `cargo xtask`, each a few lines that join the rooms.
+
+pub mod build;
+pub mod clean;
+pub mod doctor;
+pub mod fetch;
+pub mod show;
+
+use std::path::Path;
+
+use crate::data::project::{self, Project};
+use crate::error::{Context, Result};
+
+/// Reads the checkout that was named, or the one around the current folder.
+pub fn project(named: Option<&Path>) -> Result<Project> {
+    let here = std::env::current_dir().context("find the current folder")?;
+    let root = match named {
+        Some(root) => std::path::absolute(root)?,
+        None => project::find_root(&here)?,
+    };
+    Project::load(&root)
+}

@@ -1,0 +1,320 @@
+//! The whole of the data: every recipe, target, toolchain and patch, checked against each other.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use super::patch::Patch;
+use super::recipe::{Recipe, Release, Source};
+use super::target::Target;
+use super::text::{Text, unknown};
+use super::toolchain::{ToolKind, Toolchain};
+use super::types::{Arch, Name, RelPath, Sha256, Version};
+use crate::error::{Context, Failure, Kind, Result};
+
+/// All data of a checkout.
+#[derive(Debug)]
+pub struct Project {
+    pub root: PathBuf,
+    pub recipes: BTreeMap<Name, Recipe>,
+    pub targets: BTreeMap<Name, Target>,
+    pub toolchains: BTreeMap<Name, Toolchain>,
+    /// (recipe, version) → its patches in order.
+    patches: BTreeMap<(Name, Version), Vec<Patch>>,
+    /// Folders of this repository that are sources → the hash of all that is in them.
+    trees: BTreeMap<RelPath, Sha256>,
+}
+
+/// A file of the repository that ships as it is.
+#[derive(Debug, Clone)]
+pub struct BoardFile {
+    pub from: RelPath,
+    pub bytes: Vec<u8>,
+    pub executable: bool,
+}
+
+impl Project {
+    /// Reads and checks the checkout at `root`.
+    pub fn load(root: &Path) -> Result<Self> {
+        let recipes = read_all(root, "recipes", Recipe::parse)?;
+        let project = Self {
+            targets: read_all(root, "targets", Target::parse)?,
+            toolchains: read_all(root, "toolchains", Toolchain::parse)?,
+            patches: read_patches(root, &recipes)?,
+            trees: read_trees(root, &recipes)?,
+            recipes,
+            root: root.to_owned(),
+        };
+        project.check_toolchains()?;
+        for target in project.targets.values() {
+            project.check_target(target)?;
+        }
+        Ok(project)
+    }
+
+    /// The recipe with this name, or a failure that lists the names there are.
+    pub fn recipe(&self, name: &str) -> Result<&Recipe> {
+        self.recipes.get(name).ok_or_else(|| not_there("a recipe", name, &self.recipes))
+    }
+
+    /// The target with this name, or a failure that lists the names there are.
+    pub fn target(&self, name: &str) -> Result<&Target> {
+        self.targets.get(name).ok_or_else(|| not_there("a target", name, &self.targets))
+    }
+
+    /// The C toolchain with this name, or a failure that lists the names there are.
+    pub fn c_toolchain(&self, name: &str) -> Result<&Toolchain> {
+        let found = self.toolchains.get(name).filter(|toolchain| toolchain.c().is_some());
+        found.ok_or_else(|| {
+            let known: Vec<&str> = self.c_toolchains().map(|toolchain| toolchain.name.as_str()).collect();
+            Failure::new(Kind::Data, unknown("a C toolchain", name, known)).into()
+        })
+    }
+
+    /// The C toolchain that is used when nobody says which.
+    pub fn default_c_toolchain(&self) -> Result<&Toolchain> {
+        let mut defaults = self.c_toolchains().filter(|toolchain| toolchain.c().is_some_and(|c| c.default));
+        defaults.next().context("no toolchain says `default = true` in its [c]")
+    }
+
+    /// The tool that provides the command `name`.
+    pub fn program(&self, name: &str) -> Result<&Toolchain> {
+        let provides = |toolchain: &&Toolchain| match &toolchain.kind {
+            ToolKind::Program(program) => program.provides.as_str() == name,
+            ToolKind::C(_) => false,
+        };
+        self.toolchains.values().find(provides).with_context(|| format!("no toolchain provides `{name}`"))
+    }
+
+    /// The patches of a release, in order.
+    pub fn patches(&self, recipe: &Name, version: &Version) -> &[Patch] {
+        self.patches.get(&(recipe.clone(), version.clone())).map_or(&[], Vec::as_slice)
+    }
+
+    /// The hash of a source folder of this repository.
+    pub fn tree(&self, path: &RelPath) -> &Sha256 {
+        &self.trees[path]
+    }
+
+    /// The release of `recipe` that is `version`, or a failure that lists the versions there are.
+    pub fn release<'a>(&self, recipe: &'a Recipe, version: &Version) -> Result<&'a Release> {
+        recipe.releases.get(version).ok_or_else(|| {
+            let known = recipe.releases.keys().map(Version::as_str);
+            let what = format!("a version of {}", recipe.name);
+            Failure::new(Kind::Data, unknown(&what, version.as_str(), known)).into()
+        })
+    }
+
+    /// The files of this repository that a target ships, by their path on the board.
+    pub fn board_files(&self, target: &Target) -> Result<BTreeMap<RelPath, BoardFile>> {
+        let read = |(to, from): (&RelPath, &toml::Spanned<RelPath>)| {
+            let path = self.root.join(from.get_ref());
+            let bytes = fs::read(&path).map_err(|error| target.text.wrong(from.span(), error.to_string()))?;
+            let executable = is_executable(&path)?;
+            Ok((to.clone(), BoardFile { from: from.get_ref().clone(), bytes, executable }))
+        };
+        target.files.iter().map(read).collect()
+    }
+
+    fn c_toolchains(&self) -> impl Iterator<Item = &Toolchain> {
+        self.toolchains.values().filter(|toolchain| toolchain.c().is_some())
+    }
+
+    fn check_toolchains(&self) -> Result<()> {
+        let defaults: Vec<&str> = self
+            .c_toolchains()
+            .filter(|toolchain| toolchain.c().is_some_and(|c| c.default))
+            .map(|toolchain| toolchain.name.as_str())
+            .collect();
+        match defaults.as_slice() {
+            [_] => Ok(()),
+            [] if self.recipes.is_empty() => Ok(()),
+            [] => Err(Failure::new(Kind::Data, "toolchains/: none says `default = true` in its [c]").into()),
+            several => Err(Failure::new(
+                Kind::Data,
+                format!("toolchains/: {} all say `default = true`; keep one", several.join(", ")),
+            )
+            .into()),
+        }
+    }
+
+    /// Every recipe and version that a target names exists, and no path ships twice.
+    fn check_target(&self, target: &Target) -> Result<()> {
+        let mut owners: BTreeMap<String, String> = BTreeMap::new();
+        for (name, selection) in &target.recipes {
+            let Some(recipe) = self.recipes.get(name) else {
+                let what = unknown("a recipe", name.as_str(), self.recipes.keys().map(Name::as_str));
+                return Err(target.text.wrong(selection.span.clone(), what).into());
+            };
+            if !recipe.releases.contains_key(selection.version.get_ref()) {
+                let what = format!("a version of {name}");
+                let known = recipe.releases.keys().map(Version::as_str);
+                let what = unknown(&what, selection.version.get_ref().as_str(), known);
+                return Err(target.text.wrong(selection.version.span(), what).into());
+            }
+            for path in recipe.outputs() {
+                if let Some(other) = owners.insert(path.clone(), name.to_string()) {
+                    let what = format!("`{path}` ships twice: {other} and {name} both have it");
+                    return Err(target.text.wrong(selection.span.clone(), what).into());
+                }
+            }
+        }
+        for (path, from) in &target.files {
+            if let Some(owner) = owners.get(path.as_str()) {
+                let what = format!("`{path}` ships twice: {owner} has it too");
+                return Err(target.text.wrong(from.span(), what).into());
+            }
+            if !self.root.join(from.get_ref()).is_file() {
+                let what = format!("there is no file `{}` in this repository", from.get_ref());
+                return Err(target.text.wrong(from.span(), what).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Finds the checkout: the folder above `start` that has recipes/ and targets/, else where this program
+/// was compiled.
+pub fn find_root(start: &Path) -> Result<PathBuf> {
+    let is_project = |dir: &&Path| dir.join("recipes").is_dir() && dir.join("targets").is_dir();
+    if let Some(root) = start.ancestors().find(is_project) {
+        return Ok(root.to_owned());
+    }
+    let compiled = Path::new(env!("CARGO_MANIFEST_DIR")).parent().filter(is_project);
+    compiled.map(Path::to_owned).ok_or_else(|| {
+        let what = format!("no recipes/ and targets/ in {} or above it", start.display());
+        Failure::new(Kind::Data, what).next("run it inside a checkout of Slipway").into()
+    })
+}
+
+/// The hash of a folder: every file's path, executable bit and content, in the order of the paths.
+pub fn hash_tree(dir: &Path) -> Result<Sha256> {
+    let mut listing = String::new();
+    for path in walk(dir)? {
+        let full = dir.join(&path);
+        let kind = if full.is_symlink() {
+            format!("link {}", fs::read_link(&full)?.display())
+        } else {
+            let mode = if is_executable(&full)? { "755" } else { "644" };
+            format!("file {mode} {}", Sha256::of(fs::read(&full)?))
+        };
+        listing.push_str(&format!("{path:?} {kind}\n"));
+    }
+    Ok(Sha256::of(listing))
+}
+
+/// All files and links below `dir`, as sorted relative paths.
+pub fn walk(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(dir.join(&folder))? {
+            let entry = entry?;
+            let path = folder.join(entry.file_name());
+            match entry.file_type()?.is_dir() {
+                true => folders.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+pub fn is_executable(path: &Path) -> Result<bool> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(fs::metadata(path)?.permissions().mode() & 0o111 != 0)
+}
+
+/// Reads every `DIR/*.toml`; the stem is the name.
+fn read_all<T>(root: &Path, dir: &str, parse: fn(Name, &Text) -> Result<T>) -> Result<BTreeMap<Name, T>> {
+    let mut all = BTreeMap::new();
+    for file in names_in(&root.join(dir))? {
+        let path = format!("{dir}/{file}");
+        let Some(stem) = file.strip_suffix(".toml") else {
+            let what = format!("{path}: only .toml files belong in {dir}/");
+            return Err(Failure::new(Kind::Data, what).into());
+        };
+        let name: Name = stem.parse().map_err(|error| Failure::new(Kind::Data, format!("{path}: {error}")))?;
+        let text = Text::new(path, fs::read_to_string(root.join(dir).join(&file))?);
+        all.insert(name.clone(), parse(name, &text)?);
+    }
+    Ok(all)
+}
+
+/// Reads `patches/RECIPE/VERSION/*.patch`; a folder that belongs to no release is an error, so that a
+/// renamed version cannot lose its patches silently.
+fn read_patches(root: &Path, recipes: &BTreeMap<Name, Recipe>) -> Result<BTreeMap<(Name, Version), Vec<Patch>>> {
+    let mut all = BTreeMap::new();
+    for recipe in names_in(&root.join("patches"))? {
+        for version in names_in(&root.join("patches").join(&recipe))? {
+            let dir = format!("patches/{recipe}/{version}");
+            let known = recipes.get(recipe.as_str());
+            let release = known.and_then(|known| known.releases.keys().find(|release| release.as_str() == version));
+            let (Some(known), Some(release)) = (known, release) else {
+                let what = format!("{dir}: there is no release {version} of a recipe {recipe}");
+                return Err(Failure::new(Kind::Data, what).next("rename the folder, or remove it").into());
+            };
+            let mut patches = Vec::new();
+            for file in names_in(&root.join(&dir))? {
+                let path = format!("{dir}/{file}");
+                let bytes = fs::read(root.join(&path))?;
+                patches.push(Patch::new(path, bytes)?);
+            }
+            all.insert((known.name.clone(), release.clone()), patches);
+        }
+    }
+    Ok(all)
+}
+
+fn read_trees(root: &Path, recipes: &BTreeMap<Name, Recipe>) -> Result<BTreeMap<RelPath, Sha256>> {
+    let mut all = BTreeMap::new();
+    for recipe in recipes.values() {
+        for release in recipe.releases.values() {
+            let Source::Tree(tree) = &release.source else { continue };
+            let dir = root.join(tree.path.get_ref());
+            if !dir.is_dir() {
+                let what = format!("there is no folder `{}` in this repository", tree.path.get_ref());
+                return Err(recipe.text.wrong(tree.path.span(), what).into());
+            }
+            all.insert(tree.path.get_ref().clone(), hash_tree(&dir)?);
+        }
+    }
+    Ok(all)
+}
+
+/// The sorted names in a folder, hidden ones left out; none if the folder is missing.
+fn names_in(dir: &Path) -> Result<Vec<String>> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn not_there<T>(what: &str, name: &str, known: &BTreeMap<Name, T>) -> anyhow::Error {
+    Failure::new(Kind::Data, unknown(what, name, known.keys().map(Name::as_str))).next("cargo xtask list").into()
+}
+
+/// Which architectures a C toolchain knows, for messages.
+pub fn check_arch(toolchain: &Toolchain, arch: Arch) -> Result<()> {
+    let known = toolchain.c().map(|c| &c.arch);
+    if known.is_some_and(|known| known.contains_key(&arch)) {
+        return Ok(());
+    }
+    let list = known.into_iter().flatten().map(|(arch, _)| arch.as_str());
+    let what = unknown(
+        &format!("an architecture of the toolchain {}", toolchain.name),
+        arch.as_str(),
+        list.collect::<Vec<_>>(),
+    );
+    Err(Failure::new(Kind::Data, what).into())
+}

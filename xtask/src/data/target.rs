@@ -1,0 +1,71 @@
+//! Targets: which programs make up a board's bundle, in which version, for which architecture.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::text::Text;
+use super::types::{Arch, Name, RelPath, Version};
+use crate::error::Result;
+
+/// One board's bundle: `targets/NAME.toml`.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub name: Name,
+    pub summary: String,
+    /// The architecture of programs that do not say their own.
+    pub arch: Arch,
+    pub recipes: BTreeMap<Name, Selection>,
+    /// Path on the board → path in this repository: files that ship as they are.
+    pub files: BTreeMap<RelPath, Spanned<RelPath>>,
+    /// The file itself, for errors that point into it.
+    pub text: Text,
+}
+
+/// One program of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    pub version: Spanned<Version>,
+    pub arch: Arch,
+    /// Where the recipe is named in the file.
+    pub span: std::ops::Range<usize>,
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetFile {
+    summary: String,
+    arch: Arch,
+    recipes: BTreeMap<Spanned<Name>, SelectionFile>,
+    #[serde(default)]
+    files: BTreeMap<RelPath, Spanned<RelPath>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SelectionFile {
+    version: Spanned<Version>,
+    arch: Option<Arch>,
+}
+
+impl Target {
+    /// Reads a target; `name` is the file's stem. Whether its recipes exist, the project checks.
+    pub fn parse(name: Name, text: &Text) -> Result<Self> {
+        let file: TargetFile = text.parse()?;
+        if file.recipes.is_empty() {
+            return Err(text.wrong(0..0, "[recipes] is empty: a target names at least one program").into());
+        }
+        let recipes = file
+            .recipes
+            .into_iter()
+            .map(|(recipe, selection)| {
+                let span = recipe.span();
+                let arch = selection.arch.unwrap_or(file.arch);
+                (recipe.into_inner(), Selection { version: selection.version, arch, span })
+            })
+            .collect();
+        Ok(Self { name, summary: file.summary, arch: file.arch, recipes, files: file.files, text: text.clone() })
+    }
+}

@@ -1,0 +1,182 @@
+//! What a plan is made of, and its text.
+//!
+//! Places that only a running build knows are written `{src}` (the build tree), `{bin}` (the wrappers),
+//! `{tool}` and `{cache}` (the compiler and its cache), `{found}` and `{host_cc}` (compilers of the host),
+//! `{home}` and `{tmp}` (empty folders); `run` fills them in.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use crate::data::recipe::{ConfigValue, Symbol};
+use crate::data::source::{Git, Pinned};
+use crate::data::types::{Arch, Name, RelPath, Sha256};
+
+use super::choice::Choice;
+
+/// How results are made from plans. Raised when `run` does something else with the same text.
+const FORMAT: u32 = 1;
+
+/// All that is done for one program.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub choice: Choice,
+    pub source: Input,
+    /// Patches by path and hash; the bytes are the project's.
+    pub patches: Vec<(String, Sha256)>,
+    pub tools: Vec<Tool>,
+    /// Name → argv of each wrapper in `{bin}`.
+    pub wrappers: BTreeMap<String, Vec<String>>,
+    /// The whole environment of every command.
+    pub env: BTreeMap<String, String>,
+    pub steps: Vec<Step>,
+    /// Runs of the finished program. Not part of the build's key: they change nothing in the result.
+    pub checks: Vec<Check>,
+}
+
+/// Where a program's source comes from.
+#[derive(Debug, Clone)]
+pub enum Input {
+    Archive(Pinned),
+    Git(Git),
+    Tree(RelPath, Sha256),
+}
+
+/// A tool that the build uses: pinned by the hashes of its packings, or named as the host's.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    pub name: Name,
+    pub title: String,
+    pub packings: Vec<(String, Sha256)>,
+}
+
+/// One step of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The source into `{src}`.
+    Unpack,
+    /// One of the plan's patches, onto `{src}`.
+    Patch(String),
+    /// A command in `{src}`; the label names its log.
+    Run { label: String, argv: Vec<String> },
+    /// Values into `{src}/.config`.
+    Configure(BTreeMap<Symbol, ConfigValue>),
+    /// The same values must be in force in `{src}/.config` after the program's own tools had it.
+    Configured(BTreeMap<Symbol, ConfigValue>),
+    /// A file of the build tree into the result.
+    Install { from: RelPath, to: String },
+    /// A symbolic link into the result.
+    Link { at: RelPath, target: RelPath },
+    /// Every ELF file of the result: machine, static, stripped, no executable stack, no build path.
+    Inspect(Arch),
+}
+
+/// One run of the finished program under qemu-user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    pub argv: Vec<String>,
+    pub expect: String,
+    pub status: i32,
+    pub input: BTreeMap<RelPath, String>,
+}
+
+impl Plan {
+    /// The plan as people and the build's key read it.
+    pub fn text(&self) -> String {
+        let mut text = format!("plan {FORMAT}: {} with {}\n", self.choice, self.choice.toolchain);
+        let _ = writeln!(text, "source {}", self.source);
+        for tool in &self.tools {
+            let _ = writeln!(text, "tool {}", tool.title);
+            for (file, sha256) in &tool.packings {
+                let _ = writeln!(text, "  {file}\n    sha256 {sha256}");
+            }
+        }
+        for (name, argv) in &self.wrappers {
+            let _ = writeln!(text, "wrapper {name} = {}", words(argv));
+        }
+        for (name, value) in &self.env {
+            let _ = writeln!(text, "env {name}={value}");
+        }
+        for (number, step) in self.steps.iter().enumerate() {
+            let _ = writeln!(text, "{:2}. {}", number + 1, self.step_text(step));
+        }
+        text
+    }
+
+    /// The checks as people read them.
+    pub fn checks_text(&self) -> String {
+        let mut text = String::new();
+        for check in &self.checks {
+            for (name, content) in &check.input {
+                let _ = writeln!(text, "input {name} = {content:?}");
+            }
+            let _ = writeln!(text, "check {} => status {}, {:?}", words(&check.argv), check.status, check.expect);
+        }
+        text
+    }
+
+    /// The patch's hash belongs to the text: changed bytes are another plan.
+    fn step_text(&self, step: &Step) -> String {
+        let hash = |path: &str| self.patches.iter().find(|(patch, _)| patch == path).map(|(_, hash)| hash);
+        match step {
+            Step::Patch(path) => match hash(path) {
+                Some(hash) => format!("patch {path}\n      sha256 {hash}"),
+                None => format!("patch {path}"),
+            },
+            other => other.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Unpack => f.write_str("unpack the source into {src}"),
+            Step::Patch(path) => write!(f, "patch {path}"),
+            Step::Run { label, argv } => write!(f, "run {label}: {}", words(argv)),
+            Step::Configure(values) => write!(f, "set in .config: {}", config_text(values)),
+            Step::Configured(values) => write!(f, "check .config: {}", config_text(values)),
+            Step::Install { from, to } => write!(f, "install {from} as {to}"),
+            Step::Link { at, target } => write!(f, "link {at} -> {target}"),
+            Step::Inspect(arch) => {
+                write!(f, "inspect every ELF file: {arch}, static, stripped, no executable stack, no build path")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Input::Archive(pinned) => write!(f, "archive {}\n  sha256 {}", pinned.file, pinned.sha256),
+            Input::Git(git) => write!(f, "git {}\n  commit {}", git.url, git.commit),
+            Input::Tree(path, sha256) => write!(f, "tree {path}\n  sha256 {sha256}"),
+        }
+    }
+}
+
+/// `CONFIG_STATIC=y`, as `.config` has it; `None` for a symbol that is off.
+pub fn config_line(symbol: &Symbol, value: &ConfigValue) -> Option<String> {
+    let symbol = symbol.as_str();
+    match value {
+        ConfigValue::Bool(false) => None,
+        ConfigValue::Bool(true) => Some(format!("CONFIG_{symbol}=y")),
+        ConfigValue::Number(number) => Some(format!("CONFIG_{symbol}={number}")),
+        ConfigValue::Text(text) => Some(format!("CONFIG_{symbol}=\"{text}\"")),
+    }
+}
+
+fn config_text(values: &BTreeMap<Symbol, ConfigValue>) -> String {
+    let lines = values
+        .iter()
+        .map(|(symbol, value)| config_line(symbol, value).unwrap_or_else(|| format!("CONFIG_{} off", symbol.as_str())));
+    lines.map(|line| format!("\n      {line}")).collect()
+}
+
+/// The argv, quoted where a word would be read as two.
+fn words(argv: &[String]) -> String {
+    let quoted = argv.iter().map(|word| match word.is_empty() || word.contains([' ', '\'', '"', '\n', '\\']) {
+        true => format!("{word:?}"),
+        false => word.clone(),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,461 @@
+//! Executes plans: looks a result up in the store, or makes it, step by step.
+//!
+//! Knows steps, never recipes. A result appears in the store whole, with a record of every file.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+
+use crate::data::project::{self, Project};
+use crate::data::recipe::{ConfigValue, Symbol};
+use crate::data::types::{Arch, RelPath, Sha256};
+use crate::error::{Context, Failure, Kind, Result};
+use crate::plan::step::{Plan, Step, config_line};
+use crate::plan::{EPOCH, Input};
+use crate::ui::Ui;
+
+use super::fetch::Fetcher;
+use super::jobs::Jobs;
+use super::process::{self, Finished, Spawn};
+use super::store::{Store, hash_file, remove_tree, set_mode, set_mtime, write_atomic};
+use super::tools::{self, Tools};
+use super::{elf, patch, unpack};
+
+/// A build that takes longer than this hangs. A cold kubelet took 20 minutes on a loaded machine.
+const STEP_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// What a build needs around it.
+pub struct Builder<'a> {
+    pub project: &'a Project,
+    pub store: &'a Store,
+    pub fetcher: &'a Fetcher,
+    pub tools: Tools<'a>,
+    pub jobs: &'a Jobs,
+    pub ui: &'a Ui,
+}
+
+/// A finished build in the store.
+#[derive(Debug, Clone)]
+pub struct Built {
+    pub key: Sha256,
+    /// The folder that holds the record's files.
+    pub files: PathBuf,
+    pub record: Record,
+    /// Made now, not found.
+    pub fresh: bool,
+}
+
+/// What a result holds: `record.json` beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    pub entries: Vec<Entry>,
+}
+
+/// One file or link of a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Entry {
+    File { path: String, sha256: Sha256, size: u64, executable: bool },
+    Link { path: String, target: String },
+}
+
+impl Entry {
+    pub fn path(&self) -> &str {
+        match self {
+            Entry::File { path, .. } | Entry::Link { path, .. } => path,
+        }
+    }
+}
+
+impl Builder<'_> {
+    /// The key of a plan's result: its text, and for a host's compiler what that is.
+    pub fn key(&self, plan: &Plan) -> Result<Sha256> {
+        let toolchain = self.project.c_toolchain(plan.choice.toolchain.as_str())?;
+        let host = toolchain.c().and_then(|c| c.host.as_ref());
+        let identity = match host {
+            Some(host) => tools::identity(&tools::cross_cc(toolchain, host, plan.choice.arch)?, host)?,
+            None => String::new(),
+        };
+        Ok(Sha256::of(plan.text() + &identity))
+    }
+
+    /// The result of a plan: from the store if it is there and whole, else built now. Two processes
+    /// that want the same share the work: one builds, the other waits.
+    pub fn build(&self, plan: &Plan) -> Result<Built> {
+        let key = self.key(plan)?;
+        if let Some(built) = self.stored(&key)? {
+            return Ok(built);
+        }
+        let waiting = || self.ui.note("waiting", &format!("another process builds {}", plan.choice));
+        let _lock = self.store.lock(&format!("out-{key}"), waiting)?;
+        if let Some(built) = self.stored(&key)? {
+            return Ok(built);
+        }
+        let source = self.fetch(plan)?;
+        let work = Work::prepare(self, plan, &key)?;
+        self.run_steps(plan, &work, source.as_deref()).with_context(|| format!("build {}", plan.choice))?;
+        let record = work.record()?;
+        write_atomic(&work.out.join("record.json"), &serde_json::to_vec_pretty(&record)?)?;
+        write_atomic(&work.out.join("plan.txt"), plan.text().as_bytes())?;
+        self.store.publish(&work.out, &self.store.path("out").join(key.as_str()))?;
+        remove_tree(&work.dir)?;
+        let files = self.store.path("out").join(key.as_str()).join("files");
+        Ok(Built { key, files, record, fresh: true })
+    }
+
+    /// Looks a result up and checks every file of it; a damaged one is removed, to be built again.
+    fn stored(&self, key: &Sha256) -> Result<Option<Built>> {
+        let dir = self.store.path("out").join(key.as_str());
+        let Ok(text) = fs::read(dir.join("record.json")) else {
+            remove_tree(&dir)?;
+            return Ok(None);
+        };
+        let files = dir.join("files");
+        match serde_json::from_slice::<Record>(&text) {
+            Ok(record) if record_of(&files).is_ok_and(|actual| actual == record) => {
+                Ok(Some(Built { key: key.clone(), files, record, fresh: false }))
+            }
+            _ => {
+                self.ui.note("warning", &format!("{} was damaged; it is built again", dir.display()));
+                remove_tree(&dir)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Gets the source's bytes; `None` for a folder of this repository.
+    fn fetch(&self, plan: &Plan) -> Result<Option<PathBuf>> {
+        match &plan.source {
+            Input::Archive(pinned) => self.fetcher.file(pinned).map(Some),
+            Input::Git(git) => self.fetcher.git(git).map(Some),
+            Input::Tree(..) => Ok(None),
+        }
+    }
+
+    fn run_steps(&self, plan: &Plan, work: &Work, source: Option<&Path>) -> Result<()> {
+        for (index, step) in plan.steps.iter().enumerate() {
+            self.jobs.check()?;
+            match step {
+                Step::Unpack => self.unpack(plan, work, source).context("unpack the source")?,
+                Step::Patch(path) => self.patch(plan, work, path)?,
+                Step::Run { label, argv } => self.run(plan, work, index + 1, label, argv)?,
+                Step::Configure(values) => configure(&work.src.join(".config"), values)?,
+                Step::Configured(values) => configured(&work.src.join(".config"), values)?,
+                Step::Install { from, to } => install(&work.src.join(from), &work.files.join(to), from)?,
+                Step::Link { at, target } => link(&work.files.join(at), target)?,
+                Step::Inspect(arch) => inspect(plan, work, *arch)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn unpack(&self, plan: &Plan, work: &Work, source: Option<&Path>) -> Result<()> {
+        match (&plan.source, source) {
+            (Input::Archive(pinned), Some(file)) => {
+                tools::verify(self.store, file, &pinned.sha256)?;
+                let strip = unpack::Strip::TopFolder;
+                let options = unpack::Options { strip, only: None, mtime: EPOCH, limits: unpack::Limits::default() };
+                unpack::unpack(file, &work.src, &options)?;
+                Ok(())
+            }
+            (Input::Git(git), _) => self.fetcher.git_checkout(git, &work.src),
+            (Input::Tree(path, _), _) => copy_tree(&self.project.root.join(path), &work.src),
+            (Input::Archive(_), None) => unreachable!("an archive was fetched"),
+        }
+    }
+
+    fn patch(&self, plan: &Plan, work: &Work, path: &str) -> Result<()> {
+        let patches = self.project.patches(&plan.choice.recipe, &plan.choice.version);
+        let found = patches.iter().find(|patch| patch.path == path).context("a patch of the plan is the project's")?;
+        patch::apply(path, &found.bytes, &work.src, EPOCH)?;
+        Ok(())
+    }
+
+    fn run(&self, plan: &Plan, work: &Work, number: usize, label: &str, argv: &[String]) -> Result<()> {
+        let argv = argv.iter().map(|word| OsString::from(work.fill(word))).collect();
+        let mut spawn = Spawn::isolated(argv, &work.src, work.env.clone()).limit(STEP_LIMIT);
+        spawn.cancel = Some(self.jobs.cancelled());
+        let object = plan.choice.to_string();
+        let log_path = work.logs.join(format!("{number:02}-{label}.log"));
+        let mut log = fs::File::create(&log_path)?;
+        process::log_header(&mut log, &spawn)?;
+
+        let _token = self.jobs.one()?;
+        let task = self.ui.task(verb(label), object.clone());
+        let finished = spawn.stream(Some(self.jobs.client()), &mut |line| {
+            std::io::Write::write_all(&mut log, line).with_context(|| format!("write {}", log_path.display()))?;
+            self.ui.log(&object, String::from_utf8_lossy(line).trim_end());
+            Ok(())
+        })?;
+        if finished.success() {
+            task.done("");
+            return Ok(());
+        }
+        task.failed(&finished.how());
+        Err(step_failed(plan, label, &spawn, &finished, log_path)?.into())
+    }
+}
+
+/// The failure of a step, with all that a person needs to look into it.
+fn step_failed(plan: &Plan, label: &str, spawn: &Spawn, finished: &Finished, log: PathBuf) -> Result<Failure> {
+    let choice = &plan.choice;
+    let mut failure = Failure::new(Kind::Build, format!("{label} of {choice} failed: {}", finished.how()));
+    let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+    failure.log = Some((process::tail(&text, 20), log));
+    failure.command = Some(spawn.shell_line());
+    let again = format!("cargo xtask recipe {} --version {} --arch {} -v", choice.recipe, choice.version, choice.arch);
+    Ok(failure.next(format!("{again}   (builds it alone and shows the log as it grows)")))
+}
+
+/// The folders of one running build.
+struct Work {
+    dir: PathBuf,
+    /// The build tree.
+    src: PathBuf,
+    /// What will be published: `files/`, the record, the plan.
+    out: PathBuf,
+    files: PathBuf,
+    logs: PathBuf,
+    env: BTreeMap<String, OsString>,
+    places: Vec<(&'static str, String)>,
+    /// Strings that must not appear in what ships.
+    private: Vec<(&'static str, String)>,
+}
+
+impl Work {
+    /// Makes the folders, the tools and the environment. The folder has the key in its name and the
+    /// caller holds the key's lock, so what a killed run left there is ours to remove.
+    fn prepare(builder: &Builder<'_>, plan: &Plan, key: &Sha256) -> Result<Self> {
+        let store = builder.store;
+        let name = format!("{}-{}", plan.choice.slug(), key.short());
+        let dir = store.path("work").join(&name);
+        remove_tree(&dir)?;
+        let place = |part: &str| dir.join(part);
+        let bin = place("bin");
+        for part in ["bin", "home", "tmp", "out/files"] {
+            fs::create_dir_all(place(part))?;
+        }
+        let logs = store.path("logs").join(&name);
+        remove_tree(&logs)?;
+        fs::create_dir_all(&logs)?;
+
+        let mut work = Self {
+            src: place("src"),
+            out: place("out"),
+            files: place("out/files"),
+            logs,
+            env: BTreeMap::new(),
+            places: Vec::new(),
+            private: vec![("the build folder", shown(&dir)), ("the store", shown(store.root()))],
+            dir: dir.clone(),
+        };
+        let show = |part: &str| shown(&place(part));
+        work.places = vec![("src", show("src")), ("bin", show("bin")), ("home", show("home")), ("tmp", show("tmp"))];
+        work.add_tools(builder, plan, &bin)?;
+        work.env = plan.env.iter().map(|(name, value)| (name.clone(), work.fill(value).into())).collect();
+        builder.try_compiler(plan, &work)?;
+        Ok(work)
+    }
+
+    /// Makes every tool of the plan ready and puts it into `bin`.
+    fn add_tools(&mut self, builder: &Builder<'_>, plan: &Plan, bin: &Path) -> Result<()> {
+        for tool in &plan.tools {
+            let toolchain = &builder.project.toolchains[&tool.name];
+            let Some(c) = toolchain.c() else {
+                let ready = builder.tools.ready(toolchain)?;
+                link_programs(&ready.dir, &toolchain.programs, bin)?;
+                continue;
+            };
+            if let Some(host) = &c.host {
+                let found = tools::cross_cc(toolchain, host, plan.choice.arch)?;
+                let cache = builder.store.path("tool-cache").join(format!("host-{}", toolchain.name));
+                self.places.extend([("found", shown(&found)), ("cache", shown(&cache))]);
+            } else {
+                let ready = builder.tools.ready(toolchain)?;
+                self.places.extend([("tool", shown(&ready.dir)), ("cache", shown(&ready.cache))]);
+            }
+        }
+        self.places.push(("host_cc", shown(&tools::host_cc()?)));
+        tools::write_wrappers(plan, bin, &|word| self.fill(word))
+    }
+
+    /// Replaces the places of a plan's text by this build's folders.
+    fn fill(&self, word: &str) -> String {
+        self.places.iter().fold(word.to_owned(), |word, (name, path)| word.replace(&format!("{{{name}}}"), path))
+    }
+
+    fn place(&self, name: &str) -> Option<&str> {
+        self.places.iter().find(|(place, _)| *place == name).map(|(_, path)| path.as_str())
+    }
+
+    fn record(&self) -> Result<Record> {
+        record_of(&self.files)
+    }
+}
+
+impl Builder<'_> {
+    fn try_compiler(&self, plan: &Plan, work: &Work) -> Result<()> {
+        let toolchain = self.project.c_toolchain(plan.choice.toolchain.as_str())?;
+        let c = toolchain.c().context("a C toolchain")?;
+        let wrappers: String = plan.wrappers.iter().map(|(name, argv)| format!("{name} {argv:?}\n")).collect();
+        let scene = tools::Scene {
+            title: toolchain.title(),
+            libc: &c.libc,
+            arch: plan.choice.arch,
+            compiler: plan.env["CC"].clone(),
+            env: work.env.clone(),
+            cache: work.place("cache").map(PathBuf::from).context("a compiler has a cache")?,
+            wrappers: Sha256::of(wrappers),
+        };
+        self.tools.try_compiler(&scene, self.jobs)
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn link_programs(tool: &Path, programs: &[RelPath], bin: &Path) -> Result<()> {
+    for program in programs {
+        fs::os::unix::fs::symlink(tool.join(program), bin.join(program.file_name()))?;
+    }
+    Ok(())
+}
+
+/// The step's word for the screen; kinds of builds share these labels.
+fn verb(label: &str) -> &'static str {
+    match label {
+        "configure" | "defconfig" | "oldconfig" => "configure",
+        "cc" => "compile",
+        _ => "make",
+    }
+}
+
+/// Puts the values into a `.config`, replacing the lines that are there.
+fn configure(path: &Path, values: &BTreeMap<Symbol, ConfigValue>) -> Result<()> {
+    let text = fs::read_to_string(path)?;
+    let asked = |line: &str| config_symbol(line).is_some_and(|symbol| values.keys().any(|key| key.as_str() == symbol));
+    let mut lines: Vec<String> = text.lines().filter(|line| !asked(line)).map(str::to_owned).collect();
+    for (symbol, value) in values {
+        let off = || format!("# CONFIG_{} is not set", symbol.as_str());
+        lines.push(config_line(symbol, value).unwrap_or_else(off));
+    }
+    write_atomic(path, (lines.join("\n") + "\n").as_bytes())
+}
+
+/// Checks that the program's own tools kept the values: a dependency can switch a symbol back.
+fn configured(path: &Path, values: &BTreeMap<Symbol, ConfigValue>) -> Result<()> {
+    let text = fs::read_to_string(path)?;
+    let actual = |symbol: &str| text.lines().find(|line| config_symbol(line) == Some(symbol) && !line.starts_with('#'));
+    let mut wrong = Vec::new();
+    for (symbol, value) in values {
+        let expected = config_line(symbol, value);
+        let found = actual(symbol.as_str());
+        if expected.as_deref() != found {
+            let shown = |line: Option<&str>| line.map_or("off".to_owned(), str::to_owned);
+            wrong.push(format!(
+                "{}: asked for {}, in force is {}",
+                symbol.as_str(),
+                shown(expected.as_deref()),
+                shown(found)
+            ));
+        }
+    }
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(Kind::Build, format!("the configuration was not kept:\n  {}", wrong.join("\n  ")))
+            .next("look at what the symbol depends on in the program's Config.in")
+            .into()),
+    }
+}
+
+/// The symbol of `CONFIG_X=y` or `# CONFIG_X is not set`.
+fn config_symbol(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("# ").unwrap_or(line);
+    let rest = line.strip_prefix("CONFIG_")?;
+    rest.split(['=', ' ']).next()
+}
+
+fn install(from: &Path, to: &Path, shown: &RelPath) -> Result<()> {
+    if !from.is_file() {
+        let what = format!("the build made no file `{shown}`, which the recipe ships");
+        return Err(Failure::new(Kind::Build, what).next("correct the path in [files], or look at the logs").into());
+    }
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::copy(from, to)?;
+    set_mode(to, if project::is_executable(from)? { 0o755 } else { 0o644 })
+}
+
+fn link(at: &Path, target: &RelPath) -> Result<()> {
+    if let Some(parent) = at.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    Ok(fs::os::unix::fs::symlink(target, at)?)
+}
+
+/// Checks every file of the result; all problems are told, not only the first.
+fn inspect(plan: &Plan, work: &Work, arch: Arch) -> Result<()> {
+    let private: Vec<(&str, &[u8])> = work.private.iter().map(|(what, path)| (*what, path.as_bytes())).collect();
+    let mut problems = Vec::new();
+    for path in project::walk(&work.files)? {
+        let full = work.files.join(&path);
+        if full.is_symlink() {
+            continue;
+        }
+        if let Err(error) = elf::check(&full, &path.to_string_lossy(), arch, &private) {
+            problems.push(format!("{error:#}"));
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => {
+            let what = format!("{} must not ship as it is:\n{}", plan.choice, problems.join("\n"));
+            Err(Failure::new(Kind::Check, what).next(format!("the build tree is kept: {}", work.src.display())).into())
+        }
+    }
+}
+
+/// Copies a source folder of this repository: modes and times normalised, as an archive's would be.
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for path in project::walk(from)? {
+        let (source, copy) = (from.join(&path), to.join(&path));
+        if let Some(parent) = copy.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        if source.is_symlink() {
+            fs::os::unix::fs::symlink(fs::read_link(&source)?, &copy)?;
+            continue;
+        }
+        fs::copy(&source, &copy)?;
+        set_mode(&copy, if project::is_executable(&source)? { 0o755 } else { 0o644 })?;
+        set_mtime(&copy, EPOCH)?;
+    }
+    Ok(())
+}
+
+/// What a folder of results holds, in the order of the paths.
+fn record_of(files: &Path) -> Result<Record> {
+    let mut entries = Vec::new();
+    for path in project::walk(files)? {
+        let full = files.join(&path);
+        let path = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?.to_owned();
+        entries.push(match full.is_symlink() {
+            true => Entry::Link { path, target: shown(&fs::read_link(&full)?) },
+            false => Entry::File {
+                path,
+                sha256: hash_file(&full)?,
+                size: fs::metadata(&full)?.len(),
+                executable: project::is_executable(&full)?,
+            },
+        });
+    }
+    Ok(Record { entries })
+}

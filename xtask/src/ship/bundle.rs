@@ -1,0 +1,450 @@
+//! The bundle: one tarball with everything a board needs, its manifest and its checksums.
+//!
+//! The bytes depend on the content alone: entries are sorted, owned by 0:0, with one mode of two and one
+//! fixed time, and the gzip header carries neither time nor name.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::{Compression, GzBuilder};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use sha2::Digest;
+
+use crate::data::project::BoardFile;
+use crate::data::types::{Arch, Name, RelPath, Sha256, Version};
+use crate::error::{Context, Result, bail};
+use crate::interrupt;
+use crate::plan::{EPOCH, Input, Plan};
+use crate::run::build::{Built, Entry};
+use crate::run::store::{Store, hash_file, write_atomic};
+
+/// The version of this program, and so of what it packs.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// One program of the bundle: its plan, and its result unless its source could not be had.
+#[derive(Debug)]
+pub struct Part {
+    pub plan: Plan,
+    pub license: String,
+    pub built: Option<Built>,
+}
+
+/// What a bundle is made of.
+#[derive(Debug)]
+pub struct Contents {
+    pub target: Name,
+    pub parts: Vec<Part>,
+    pub board_files: BTreeMap<RelPath, BoardFile>,
+}
+
+/// A written bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundle {
+    pub file: PathBuf,
+    pub sha256: Sha256,
+    /// Of the uncompressed tar: stays the same when a compressor changes.
+    pub tar_sha256: Sha256,
+    pub size: u64,
+}
+
+/// `MANIFEST.json`.
+#[derive(Debug, Serialize)]
+struct Manifest<'a> {
+    name: String,
+    target: &'a Name,
+    version: &'a str,
+    /// True if programs of the target are missing: see `missing`.
+    partial: bool,
+    missing: Vec<Missing<'a>>,
+    programs: Vec<Program<'a>>,
+    files: Vec<File<'a>>,
+    links: Vec<Link<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Missing<'a> {
+    recipe: &'a Name,
+    version: &'a Version,
+    arch: Arch,
+}
+
+#[derive(Debug, Serialize)]
+struct Program<'a> {
+    recipe: &'a Name,
+    version: &'a Version,
+    arch: Arch,
+    license: &'a str,
+    toolchain: &'a str,
+    source: Source<'a>,
+    patches: BTreeMap<&'a str, &'a Sha256>,
+    /// The key of the build: the hash of its plan.
+    plan: &'a Sha256,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Source<'a> {
+    Sha256(&'a Sha256),
+    Commit(&'a str),
+    Tree(&'a Sha256),
+}
+
+#[derive(Debug, Serialize)]
+struct File<'a> {
+    path: &'a str,
+    sha256: &'a Sha256,
+    size: u64,
+    mode: &'static str,
+    /// Absent for a file of the board's own, which comes from this repository.
+    recipe: Option<&'a Name>,
+    version: Option<&'a Version>,
+    source: Option<Source<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Link<'a> {
+    path: &'a str,
+    target: &'a str,
+    recipe: &'a Name,
+}
+
+impl Contents {
+    /// The programs whose source could not be had.
+    pub fn missing(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| part.built.is_none())
+    }
+
+    /// Where the bundle goes: a partial one says so in its name.
+    pub fn path(&self, dist: &Path) -> PathBuf {
+        self.file(dist, &self.name())
+    }
+
+    /// Where it goes once nothing is missing.
+    pub fn complete_path(&self, dist: &Path) -> PathBuf {
+        self.file(dist, &self.complete_name())
+    }
+
+    /// The hash of all that decides the bundle's bytes.
+    pub fn key(&self) -> Sha256 {
+        self.key_of(self.parts.iter().map(Part::key))
+    }
+
+    /// The same from the builds' keys alone, before anything is built: is there anything to do?
+    pub fn key_of<'a>(&self, keys: impl Iterator<Item = Option<&'a Sha256>>) -> Sha256 {
+        let mut text = format!("bundle 1: {}\n", self.complete_name());
+        for key in keys {
+            text.push_str(&format!("part {}\n", key.map_or("missing", Sha256::as_str)));
+        }
+        for (path, file) in &self.board_files {
+            text.push_str(&format!("file {path} {} {}\n", mode(file.executable), Sha256::of(&file.bytes)));
+        }
+        Sha256::of(text)
+    }
+
+    /// Writes the bundle and its `.sha256` below `dist`.
+    pub fn write(&self, dist: &Path) -> Result<Bundle> {
+        let path = self.path(dist);
+        let folder = path.parent().context("a bundle has a folder")?;
+        fs::create_dir_all(folder)?;
+        let mut temp = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).context("make a temporary file")?;
+        let (tar_sha256, sha256, size) = self.pack(temp.as_file_mut())?;
+        crate::run::store::set_mode(temp.path(), 0o644)?;
+        temp.as_file().sync_all().context("sync the bundle")?;
+        temp.persist(&path).with_context(|| format!("rename onto {}", path.display()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        write_atomic(&sums_path(&path), format!("{sha256}  {name}\n").as_bytes())?;
+        Ok(Bundle { file: path, sha256, tar_sha256, size })
+    }
+
+    fn name(&self) -> String {
+        let partial = if self.missing().next().is_some() { "-partial" } else { "" };
+        format!("{}{partial}", self.complete_name())
+    }
+
+    fn complete_name(&self) -> String {
+        format!("slipway-{}-{VERSION}", self.target)
+    }
+
+    fn file(&self, dist: &Path, name: &str) -> PathBuf {
+        dist.join(self.target.as_str()).join(format!("{name}.tar.gz"))
+    }
+
+    fn pack(&self, out: &mut std::fs::File) -> Result<(Sha256, Sha256, u64)> {
+        let gz = GzBuilder::new().mtime(0).write(Hashing::new(out), Compression::best());
+        let mut tar = tar::Builder::new(Hashing::new(gz));
+        let top = self.name();
+        let manifest = self.manifest_bytes()?;
+        let sums = self.sums(&manifest);
+        let mut folders = std::collections::BTreeSet::new();
+        let mut entries = self.entries();
+        entries.insert("MANIFEST.json", Body::Bytes(&manifest, false));
+        entries.insert("SHA256SUMS", Body::Bytes(sums.as_bytes(), false));
+        for (path, body) in &entries {
+            interrupt::check()?;
+            let path = format!("{top}/{path}");
+            for (at, _) in path.match_indices('/') {
+                if folders.insert(path[..at].to_owned()) {
+                    append_folder(&mut tar, &path[..at])?;
+                }
+            }
+            body.append(&mut tar, &path).with_context(|| format!("pack {path}"))?;
+        }
+        let tar = tar.into_inner().context("finish the tar")?;
+        let (gz, tar_sha256, _) = tar.finish();
+        let (_, sha256, size) = gz.finish().context("finish the gzip")?.finish();
+        Ok((tar_sha256, sha256, size))
+    }
+
+    /// Everything that is packed besides the manifest and the sums, by path.
+    fn entries(&self) -> BTreeMap<&str, Body<'_>> {
+        let board =
+            self.board_files.iter().map(|(path, file)| (path.as_str(), Body::Bytes(&file.bytes, file.executable)));
+        let built = self.parts.iter().filter_map(|part| part.built.as_ref());
+        let files =
+            built.flat_map(|built| built.record.entries.iter().map(|entry| (entry.path(), Body::Built(built, entry))));
+        board.chain(files).collect()
+    }
+
+    fn manifest_bytes(&self) -> Result<Vec<u8>> {
+        let board: BTreeMap<&str, (Sha256, &BoardFile)> =
+            self.board_files.iter().map(|(path, file)| (path.as_str(), (Sha256::of(&file.bytes), file))).collect();
+        let own = board.iter().map(|(path, (sha256, file))| File {
+            path,
+            sha256,
+            size: file.bytes.len() as u64,
+            mode: mode(file.executable),
+            recipe: None,
+            version: None,
+            source: None,
+        });
+        let built = || self.parts.iter().filter_map(|part| Some((part, part.built.as_ref()?)));
+        let mut files: Vec<File> = own.chain(built().flat_map(|(part, built)| part.files(built))).collect();
+        files.sort_by_key(|file| file.path);
+        let mut links: Vec<Link> = built().flat_map(|(part, built)| part.links(built)).collect();
+        links.sort_by_key(|link| link.path);
+        let manifest = Manifest {
+            name: self.name(),
+            target: &self.target,
+            version: VERSION,
+            partial: self.missing().next().is_some(),
+            missing: self.missing().map(Part::missing).collect(),
+            programs: built().map(|(part, built)| part.program(built)).collect(),
+            files,
+            links,
+        };
+        let mut bytes = serde_json::to_vec_pretty(&manifest)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// `SHA256SUMS`: every file but itself, in the form that busybox's `sha256sum -c` reads.
+    fn sums(&self, manifest: &[u8]) -> String {
+        let mut sums: BTreeMap<&str, Sha256> = BTreeMap::from([("MANIFEST.json", Sha256::of(manifest))]);
+        sums.extend(self.board_files.iter().map(|(path, file)| (path.as_str(), Sha256::of(&file.bytes))));
+        for built in self.parts.iter().filter_map(|part| part.built.as_ref()) {
+            for entry in &built.record.entries {
+                if let Entry::File { path, sha256, .. } = entry {
+                    sums.insert(path, sha256.clone());
+                }
+            }
+        }
+        sums.iter().map(|(path, sha256)| format!("{sha256}  {path}\n")).collect()
+    }
+}
+
+impl Part {
+    fn key(&self) -> Option<&Sha256> {
+        self.built.as_ref().map(|built| &built.key)
+    }
+
+    fn missing(&self) -> Missing<'_> {
+        let choice = &self.plan.choice;
+        Missing { recipe: &choice.recipe, version: &choice.version, arch: choice.arch }
+    }
+
+    fn source(&self) -> Source<'_> {
+        match &self.plan.source {
+            Input::Archive(pinned) => Source::Sha256(&pinned.sha256),
+            Input::Git(git) => Source::Commit(git.commit.as_str()),
+            Input::Tree(_, sha256) => Source::Tree(sha256),
+        }
+    }
+
+    fn program<'a>(&'a self, built: &'a Built) -> Program<'a> {
+        let choice = &self.plan.choice;
+        Program {
+            recipe: &choice.recipe,
+            version: &choice.version,
+            arch: choice.arch,
+            license: &self.license,
+            toolchain: &self.plan.tools[0].title,
+            source: self.source(),
+            patches: self.plan.patches.iter().map(|(path, sha256)| (path.as_str(), sha256)).collect(),
+            plan: &built.key,
+        }
+    }
+
+    fn files<'a>(&'a self, built: &'a Built) -> impl Iterator<Item = File<'a>> {
+        let choice = &self.plan.choice;
+        built.record.entries.iter().filter_map(move |entry| match entry {
+            Entry::Link { .. } => None,
+            Entry::File { path, sha256, size, executable } => Some(File {
+                path,
+                sha256,
+                size: *size,
+                mode: mode(*executable),
+                recipe: Some(&choice.recipe),
+                version: Some(&choice.version),
+                source: Some(self.source()),
+            }),
+        })
+    }
+
+    fn links<'a>(&'a self, built: &'a Built) -> impl Iterator<Item = Link<'a>> {
+        let recipe = &self.plan.choice.recipe;
+        built.record.entries.iter().filter_map(move |entry| match entry {
+            Entry::File { .. } => None,
+            Entry::Link { path, target } => Some(Link { path, target, recipe }),
+        })
+    }
+}
+
+/// Where the checksum of a bundle is written.
+pub fn sums_path(bundle: &Path) -> PathBuf {
+    let mut path = bundle.as_os_str().to_owned();
+    path.push(".sha256");
+    PathBuf::from(path)
+}
+
+/// Remembers that a bundle was written for `key`, and how its file looks, so that the next run need
+/// not read it.
+pub fn remember(store: &Store, key: &Sha256, bundle: &Bundle) -> Result<()> {
+    let memory = Memory { bundle: bundle.clone(), stamp: Stamp::of(&bundle.file)? };
+    write_atomic(&memory_path(store, key, &bundle.file), &serde_json::to_vec(&memory)?)
+}
+
+/// The bundle that was written for `key` to `file`, if it is still there, untouched, with its sums.
+pub fn remembered(store: &Store, key: &Sha256, file: &Path) -> Option<Bundle> {
+    let text = fs::read(memory_path(store, key, file)).ok()?;
+    let memory: Memory = serde_json::from_slice(&text).ok()?;
+    let name = file.file_name()?.to_string_lossy();
+    let sums = fs::read_to_string(sums_path(file)).ok()?;
+    let whole = Stamp::of(file).ok()? == memory.stamp || hash_file(file).ok()? == memory.bundle.sha256;
+    (whole && sums == format!("{}  {name}\n", memory.bundle.sha256)).then_some(memory.bundle)
+}
+
+#[derive(Serialize, Deserialize)]
+struct Memory {
+    bundle: Bundle,
+    stamp: Stamp,
+}
+
+/// How a file looks from outside: any write to it changes this.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &Path) -> Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = fs::metadata(file)?;
+        Ok(Self {
+            inode: meta.ino(),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+}
+
+fn memory_path(store: &Store, key: &Sha256, file: &Path) -> PathBuf {
+    let place = Sha256::of(file.as_os_str().as_encoded_bytes());
+    store.path("bundles").join(format!("{}-{}.json", key.short(), place.short()))
+}
+
+/// One entry's content.
+enum Body<'a> {
+    Bytes(&'a [u8], bool),
+    Built(&'a Built, &'a Entry),
+}
+
+impl Body<'_> {
+    fn append(&self, tar: &mut tar::Builder<impl Write>, path: &str) -> Result<()> {
+        match self {
+            Body::Bytes(bytes, executable) => append_file(tar, path, bytes, *executable),
+            Body::Built(built, Entry::File { path: inside, sha256, executable, .. }) => {
+                let mut bytes = Vec::new();
+                fs::File::open(built.files.join(inside))?.read_to_end(&mut bytes)?;
+                if Sha256::of(&bytes) != *sha256 {
+                    bail!("{inside} changed in the store while it was packed; run the same command again");
+                }
+                append_file(tar, path, &bytes, *executable)
+            }
+            Body::Built(_, Entry::Link { target, .. }) => {
+                let mut header = header(tar::EntryType::Symlink, 0, 0o777);
+                Ok(tar.append_link(&mut header, path, target)?)
+            }
+        }
+    }
+}
+
+fn append_file(tar: &mut tar::Builder<impl Write>, path: &str, bytes: &[u8], executable: bool) -> Result<()> {
+    let mut header = header(tar::EntryType::Regular, bytes.len() as u64, if executable { 0o755 } else { 0o644 });
+    Ok(tar.append_data(&mut header, path, bytes)?)
+}
+
+fn append_folder(tar: &mut tar::Builder<impl Write>, path: &str) -> Result<()> {
+    let mut header = header(tar::EntryType::Directory, 0, 0o755);
+    Ok(tar.append_data(&mut header, format!("{path}/"), std::io::empty())?)
+}
+
+fn header(kind: tar::EntryType, size: u64, mode: u32) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(EPOCH);
+    header
+}
+
+fn mode(executable: bool) -> &'static str {
+    if executable { "0755" } else { "0644" }
+}
+
+/// Passes bytes on, hashes and counts them.
+struct Hashing<W> {
+    inner: W,
+    hasher: sha2::Sha256,
+    size: u64,
+}
+
+impl<W: Write> Hashing<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, hasher: sha2::Sha256::new(), size: 0 }
+    }
+
+    fn finish(self) -> (W, Sha256, u64) {
+        (self.inner, Sha256::from_digest(&self.hasher.finalize()), self.size)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
