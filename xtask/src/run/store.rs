@@ -184,6 +184,15 @@ pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
     Ok(fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?)
 }
 
+/// Sets a file's, folder's or symlink's times to whole seconds since 1970; a symlink is not followed.
+pub fn set_mtime(path: &Path, seconds: u64) -> Result<()> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+    let time = Timespec { tv_sec: i64::try_from(seconds).context("a time far in the future")?, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .with_context(|| format!("set the time of {}", path.display()))
+}
+
 fn sync_parent(path: &Path) -> Result<()> {
     let dir = path.parent().context("a file has a folder")?;
     File::open(dir).and_then(|dir| dir.sync_all()).with_context(|| format!("sync {}", dir.display()))
