@@ -93,7 +93,7 @@ fn float_abi(facts: &Facts, wanted: &Wanted) -> Vec<String> {
     if wanted.arch != Arch::Armhf || facts.machine != elf::EM_ARM {
         return Vec::new();
     }
-    let eabi = facts.flags & elf::EF_ARM_EABIMASK.0;
+    let eabi = facts.flags & elf::EF_ARM_EABIMASK;
     let mut found = broken(eabi != elf::EF_ARM_EABI_VER5.0, || {
         format!("expected EABI version 5, found version {} (flags 0x{:08x})", eabi >> 24, facts.flags)
     });
@@ -300,7 +300,7 @@ fn needed<H: FileHeader<Endian = Endianness>>(facts: &Facts, dynamic: &[DynOf<H>
     needed.map(|entry| name(value(entry)).unwrap_or_else(|| "its name cannot be read".to_owned())).collect()
 }
 
-type DynOf<H> = <<H as FileHeader>::ProgramHeader as ProgramHeader>::Dyn;
+type DynOf<H> = <H as FileHeader>::Dyn;
 
 /// The text at the beginning of `bytes`, up to a NUL or anything else that is no text.
 fn printable(bytes: &[u8]) -> String {

@@ -199,7 +199,6 @@ impl Job<'_> {
             self.check_count(count)?;
             self.tar_entry(&last, &mut entry, &budget)?;
         }
-        drop(entries);
         if budget.ended() {
             return Err(last.damaged_after(std::io::Error::other("no end mark")));
         }
