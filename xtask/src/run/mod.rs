@@ -1,4 +1,5 @@
 //! The third room: does the steps.
 
+pub mod fetch;
 pub mod process;
 pub mod store;
