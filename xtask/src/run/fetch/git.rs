@@ -103,7 +103,8 @@ impl Repository {
         let tag = tag.map(|tag| format!("refs/tags/{tag}"));
         let alone =
             [Some(commit.as_str()), tag.as_deref()].into_iter().flatten().map(|what| vec!["--depth=1", address, what]);
-        let everything = vec![address, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+        // The largest depth there is: it also brings what an attempt for a tag that was moved left out.
+        let everything = vec!["--depth=2147483647", address, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
         let mut first = None;
         for what in alone.chain([everything]) {
             let finished = self.fetch(&what)?;

@@ -61,7 +61,7 @@ const PROGRESS: u64 = 1 << 20;
 pub(super) struct Http {
     limits: Limits,
     client: OnceLock<Client>,
-    /// Hosts that cannot be reached, and why: each is waited for once a run, not once a file.
+    /// Hosts (with ports) that cannot be reached, and why: each is waited for once a run, not once a file.
     unreachable: Mutex<BTreeMap<String, String>>,
 }
 
@@ -107,8 +107,8 @@ impl Http {
 
     /// Gets one file, however often it takes, within the limits.
     pub fn get(&self, wanted: &Wanted) -> Result<Answer> {
-        let host = host(wanted.url);
-        if let Some(why) = self.known_unreachable(&host) {
+        let (host, authority) = (host(wanted.url), authority(wanted.url));
+        if let Some(why) = self.known_unreachable(&authority) {
             return Ok(Answer::Miss(format!("{why} (found out earlier in this run)")));
         }
         let (mut attempts, mut best, mut restarted) = (0, 0, false);
@@ -125,14 +125,14 @@ impl Http {
                 }
                 Turn::Whole(whole) => return Ok(Answer::File(candidate(wanted.partial, whole)?)),
                 Turn::Final(why) | Turn::StartOver(why) => return Ok(Answer::Miss(why)),
-                Turn::Unreachable(why) => return Ok(self.give_up_host(host, why)),
+                Turn::Unreachable(why) => return Ok(self.give_up(authority, why)),
                 Turn::Again { why, wait, connected } => {
                     let length = length(wanted.partial);
                     attempts = if length >= best + PROGRESS { 1 } else { attempts + 1 };
                     best = best.max(length);
                     if attempts >= self.limits.attempts {
                         let why = format!("{why} ({attempts} attempts)");
-                        return Ok(if connected { Answer::Miss(why) } else { self.give_up_host(host, why) });
+                        return Ok(if connected { Answer::Miss(why) } else { self.give_up(authority, why) });
                     }
                     wanted.task.now(&format!("{host}: {why}, trying again"));
                     let backoff = self.limits.backoff * 2_u32.saturating_pow(attempts - 1);
@@ -142,12 +142,12 @@ impl Http {
         }
     }
 
-    fn known_unreachable(&self, host: &str) -> Option<String> {
-        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+    fn known_unreachable(&self, authority: &str) -> Option<String> {
+        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).get(authority).cloned()
     }
 
-    fn give_up_host(&self, host: String, why: String) -> Answer {
-        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).insert(host, why.clone());
+    fn give_up(&self, authority: String, why: String) -> Answer {
+        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).insert(authority, why.clone());
         Answer::Miss(why)
     }
 
@@ -218,9 +218,12 @@ impl Http {
         Ok(Turn::Whole(Whole { sha256, size: length, resumed: offset > 0, announced: total.is_some() }))
     }
 
-    fn too_large(&self, said: Option<u64>) -> Turn {
-        let said = said.map_or("it goes on".to_owned(), |said| format!("{said} bytes are announced"));
-        Turn::Final(format!("{said}, more than the {} that any source may have", crate::ui::size(self.limits.size)))
+    fn too_large(&self, announced: Option<u64>) -> Turn {
+        let limit = format!("the {} that any source may have", crate::ui::size(self.limits.size));
+        Turn::Final(match announced {
+            Some(bytes) => format!("{bytes} bytes are announced, more than {limit}"),
+            None => format!("it goes on and on, beyond {limit}"),
+        })
     }
 
     fn client(&self) -> Result<&Client> {
@@ -484,6 +487,12 @@ fn pause(wait: Duration) -> Result<()> {
         left = left.saturating_sub(SLICE);
     }
     Ok(())
+}
+
+/// Who is connected to: two ports of one host are two servers.
+fn authority(url: &str) -> String {
+    let port = reqwest::Url::parse(url).ok().and_then(|url| url.port_or_known_default());
+    format!("{}:{}", host(url), port.unwrap_or_default())
 }
 
 /// The host of an address, as a person names the place.
