@@ -458,7 +458,7 @@ fn two_at_once_share_one_download() {
 fn all_are_fetched_and_every_failure_is_kept() {
     let bench = Bench::new();
     let server = Server::start(|_, request| match request.path.as_str() {
-        "/missing" => reply("404 Not Found", "", b""),
+        path if path.starts_with("/missing") => reply("404 Not Found", "", b""),
         path => reply("200 OK", "", path.as_bytes()),
     });
     let wanted: Vec<Vec<Pinned>> = ["one", "missing", "two", "three"]
@@ -768,7 +768,7 @@ fn a_pack_from_a_mirror_is_read_before_it_is_believed() {
     let error = bench.with(&[bad.display().to_string()], true).git(&upstream.git).unwrap_err();
     let attempts = &unavailable(&error).attempts;
     assert!(attempts[0].answer.starts_with("not a whole git pack: "), "{}", attempts[0].answer);
-    assert_eq!(attempts[1].answer, format!("it does not hold commit {}", upstream.git.commit));
+    assert!(attempts[1].answer.contains(upstream.git.commit.as_str()), "{}", attempts[1].answer);
     assert_eq!(attempts[2].answer, "not asked: offline");
 
     let mirrors = [bad.display().to_string(), good.display().to_string()];
