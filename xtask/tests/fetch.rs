@@ -488,6 +488,7 @@ fn offline_asks_nobody_but_folders() {
     assert!(server.seen().is_empty());
     let folder = bench.write("mirror/a-1.0.tar.gz", body());
     let mirrors = [folder.parent().unwrap().display().to_string()];
+    bench.write(&format!("store/partial/{}", wanted.sha256), "what an earlier download left");
     assert_fetched(&bench, &bench.with(&mirrors, true).file(&wanted).unwrap());
 }
 
@@ -731,7 +732,8 @@ fn a_server_that_gives_out_only_names_is_asked_for_them() {
     let bench = Bench::new();
     let upstream = Upstream::new(&bench);
     let refuses = format!(
-        "case \"$*\" in *fetch*{commit}) echo 'error: Server does not allow request for unadvertised object'; exit 1 ;; esac\n\
+        "case \"$*\" in\n\
+         *fetch*{commit}) echo 'error: Server does not allow request for unadvertised object'; exit 1 ;;\nesac\n\
          exec {git} \"$@\"",
         commit = upstream.git.commit,
         git = run(Command::new("sh").args(["-c", "command -v git"]))

@@ -182,7 +182,8 @@ impl Archive {
         let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
         let uri = debian_uri(&targets, is_debian(&system)).ok_or_else(|| {
             format!(
-                "this machine's apt knows no mirror of Debian's archive ({}): name one, {MIRROR_VARIABLE}=http://HOST/debian",
+                "this machine's apt knows no mirror of Debian's archive ({}): \
+                 name one, {MIRROR_VARIABLE}=http://HOST/debian",
                 field(&system, "PRETTY_NAME").unwrap_or("unknown system")
             )
         });
@@ -252,6 +253,8 @@ fn config(host: &str, dir: &Path) -> String {
         ("Dir::Cache", format!("{dir}/cache")),
         ("Debug::NoLocking", "true".to_owned()), // The store's own lock is held.
         ("Acquire::Languages", "none".to_owned()),
+        ("Acquire::http::Timeout", "30".to_owned()),
+        ("Acquire::https::Timeout", "30".to_owned()),
         ("APT::Sandbox::User", "root".to_owned()), // The _apt user could not write into the store.
         ("APT::Update::Error-Mode", "any".to_owned()), // Else a failed update exits with 0.
     ] {

@@ -457,7 +457,8 @@ fn differs(wanted: &Wanted, whole: &Whole) -> bool {
     wanted.expected.is_some_and(|expected| *expected != whole.sha256)
 }
 
-fn discard(partial: &Path) -> Result<()> {
+/// Forgets what was downloaded so far.
+pub(super) fn discard(partial: &Path) -> Result<()> {
     remove_if_there(&note_path(partial))?;
     remove_if_there(partial)
 }

@@ -26,7 +26,7 @@ use crate::data::types::{Name, Version};
 use crate::error::{Context, Result};
 use crate::interrupt;
 use crate::run::process;
-use crate::run::store::{Lock, Store};
+use crate::run::store::{self, Lock, Store};
 use crate::ui::{self, Task, Ui};
 use answer::{Answer, Candidate};
 use mirror::Mirror;
@@ -154,6 +154,7 @@ impl Fetcher {
             match self.ask_git(&ask, git, &task)? {
                 Ok(pack) => {
                     self.store.publish(&pack.path, &to)?;
+                    http::discard(&self.partial(&format!("git-{}", git.commit)))?;
                     let size = fs::metadata(&to)?.len();
                     task.done(&format!("{} from {}", ui::size(size), ask.short));
                     return Ok(to);
@@ -314,7 +315,7 @@ impl Fetcher {
             How::Not(why) => Answer::Miss((*why).to_owned()),
             How::Copy(path) => mirror::take(&self.store, path, task)?,
             How::Url(url) => {
-                let partial = self.store.path("partial").join(pinned.sha256.as_str());
+                let partial = self.partial(pinned.sha256.as_str());
                 self.http.get(&http::Wanted { url, partial: &partial, expected: Some(&pinned.sha256), task })?
             }
             How::Debian(source) => self.debian.get(source, &pinned.sha256, task)?,
@@ -327,12 +328,19 @@ impl Fetcher {
         }
     }
 
+    /// Where a download's bytes are kept until they are complete.
+    fn partial(&self, name: &str) -> PathBuf {
+        self.store.path("partial").join(name)
+    }
+
     /// Believes the bytes and publishes them, or puts them aside.
     fn judge(&self, candidate: Candidate, pinned: &Pinned) -> Result<std::result::Result<(PathBuf, u64), String>> {
         if candidate.sha256 == pinned.sha256 {
             let to = self.store.source(&pinned.sha256, &pinned.file);
-            crate::run::store::set_mode(&candidate.path, 0o644)?;
+            store::set_mode(&candidate.path, 0o644)?;
             self.store.publish(&candidate.path, &to)?;
+            // Another place may have begun to send it, in this run or an earlier one.
+            http::discard(&self.partial(pinned.sha256.as_str()))?;
             return Ok(Ok((to, candidate.size)));
         }
         let looks = answer::looks(&candidate.path)?;
@@ -354,16 +362,13 @@ impl Fetcher {
     }
 
     fn ask_pack(&self, url: &str, git: &Git, task: &Task) -> Result<std::result::Result<git::Pack, String>> {
-        let partial = self.store.path("partial").join(format!("git-{}", git.commit));
+        let partial = self.partial(&format!("git-{}", git.commit));
         let candidate = match self.http.get(&http::Wanted { url, partial: &partial, expected: None, task })? {
             Answer::File(candidate) => candidate,
             Answer::Miss(why) => return Ok(Err(why)),
         };
         match git::verify(&self.store, &self.clients, &candidate.path, &git.commit)? {
-            Ok(pack) => {
-                fs::remove_file(&candidate.path)?;
-                Ok(Ok(pack))
-            }
+            Ok(pack) => Ok(Ok(pack)),
             Err(why) => {
                 let looks = answer::looks(&candidate.path)?;
                 let file = format!("{}.pack", git.commit);
