@@ -19,6 +19,14 @@ enum Mode {
     Lines,
     /// One JSON object a line, on standard output.
     Json,
+    /// Nothing.
+    Silent,
+}
+
+impl Mode {
+    fn is_text(self) -> bool {
+        matches!(self, Mode::Live | Mode::Lines)
+    }
 }
 
 /// The door through which all output about the work's progress goes. Cheap to clone; threads share it.
@@ -50,9 +58,7 @@ impl Ui {
 
     /// Shows nothing: for tests of what happens, not of what is shown.
     pub fn silent() -> Self {
-        let ui = Self::with(Mode::Live, false, false);
-        ui.shared.bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-        ui
+        Self::with(Mode::Silent, false, false)
     }
 
     fn with(mode: Mode, colour: bool, verbose: bool) -> Self {
@@ -70,7 +76,7 @@ impl Ui {
     /// Says something once that is not a task: `warning`, `note`.
     pub fn note(&self, verb: &'static str, text: &str) {
         self.event(|| json!({"event": "note", "task": verb, "text": text}));
-        if self.shared.mode != Mode::Json {
+        if self.shared.mode.is_text() {
             self.line(&format!("{} {text}", self.verb(verb, "33")));
         }
     }
@@ -81,7 +87,7 @@ impl Ui {
             return;
         }
         self.event(|| json!({"event": "log", "object": object, "line": line}));
-        if self.shared.mode != Mode::Json {
+        if self.shared.mode.is_text() {
             self.line(&format!("{object} | {line}"));
         }
     }
@@ -91,13 +97,14 @@ impl Ui {
         match self.shared.mode {
             Mode::Json => self.event(|| event),
             Mode::Live | Mode::Lines => self.shared.bars.suspend(|| print_line(text)),
+            Mode::Silent => {}
         }
     }
 
     /// The error that ends the command, on standard error (and as an event).
     pub fn error(&self, text: &str, exit_code: u8) {
         self.event(|| json!({"event": "error", "text": text, "exit_code": exit_code}));
-        if self.shared.mode != Mode::Json {
+        if self.shared.mode.is_text() {
             let text = if self.shared.colour {
                 text.replacen("error:", "\x1b[1;31merror:\x1b[0m", 1)
             } else {
@@ -193,7 +200,7 @@ impl Task {
             json!({"event": event, "task": verb, "object": object, "detail": detail,
                    "seconds": (seconds * 1000.0).round() / 1000.0})
         });
-        if self.ui.shared.mode != Mode::Json {
+        if self.ui.shared.mode.is_text() {
             let state = if event == "failed" { "FAILED " } else { "" };
             let gap = if detail.is_empty() { "" } else { "  " };
             let verb = self.ui.verb(verb, colour);

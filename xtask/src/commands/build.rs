@@ -214,12 +214,13 @@ fn missing_sources(contents: &Contents, unavailable: &[(Choice, Unavailable)]) -
     let total = contents.parts.len();
     let mut text = format!("{} of {total} programs of {} have no source:", unavailable.len(), contents.target);
     for (choice, missing) in unavailable {
-        text.push_str(&format!("\n  {choice}: {missing}"));
+        let table = missing.failure().message.replace('\n', "\n  ");
+        text.push_str(&format!("\n\n  {choice}: {table}"));
     }
     let built: Vec<String> =
         contents.parts.iter().filter(|part| part.built.is_some()).map(|part| part.plan.choice.to_string()).collect();
     if !built.is_empty() {
-        text.push_str(&format!("\nbuilt and kept for the next run: {}", built.join(", ")));
+        text.push_str(&format!("\n\nbuilt, and kept for the next run: {}", built.join(", ")));
     }
     Failure::new(Kind::Source, text)
         .next("--mirror DIR: put the missing files into a folder, under the names above")

@@ -11,7 +11,7 @@ use crate::data::source::{Git, Pinned};
 use crate::data::types::Name;
 use crate::error::{Failure, Kind, Result};
 use crate::plan::{self, Input};
-use crate::run::fetch::{Fetcher, mirror as layout};
+use crate::run::fetch::{Fetcher, Unavailable, mirror as layout};
 use crate::run::store::Store;
 use crate::ui::Ui;
 
@@ -88,20 +88,42 @@ fn fetch_all(project: &Project, args: &cli::Fetch, ui: &Ui) -> Result<Got> {
     let store = Store::open(&Store::default_root()?)?;
     let _use = store.in_use()?;
     let fetcher = Fetcher::new(store, args.places.mirror.clone(), args.places.offline, ui.clone())?;
-    let fetched = fetcher.fetch_all(&wanted.files, &wanted.commits, THREADS)?;
-    if fetched.unavailable.is_empty() {
-        return Ok(Got { files: fetched.files, packs: fetched.packs });
+    let fetched = fetcher.fetch_all(&wanted.files, &wanted.commits, THREADS);
+    let mut got = Got { files: Vec::new(), packs: Vec::new() };
+    let mut missing = Vec::new();
+    for (alternatives, result) in wanted.files.iter().zip(fetched.files) {
+        if let Some((index, path)) = keep(result, &mut missing)? {
+            got.files.push((alternatives[index].clone(), path));
+        }
     }
-    let mut text = format!(
-        "{} of {} files could not be had:",
-        fetched.unavailable.len(),
-        wanted.files.len() + wanted.commits.len()
-    );
-    for missing in &fetched.unavailable {
-        text.push_str(&format!("\n  {missing}"));
+    for (git, result) in wanted.commits.iter().zip(fetched.packs) {
+        if let Some(path) = keep(result, &mut missing)? {
+            got.packs.push((git.commit.clone(), path));
+        }
     }
-    Err(Failure::new(Kind::Source, text)
+    match missing.is_empty() {
+        true => Ok(got),
+        false => Err(could_not_be_had(&missing, wanted.files.len() + wanted.commits.len()).into()),
+    }
+}
+
+/// Sets a missing file aside for the table; any other error ends the command.
+fn keep<T>(result: Result<T>, missing: &mut Vec<Unavailable>) -> Result<Option<T>> {
+    match result {
+        Ok(got) => Ok(Some(got)),
+        Err(error) => {
+            missing.push(error.downcast::<Unavailable>()?);
+            Ok(None)
+        }
+    }
+}
+
+fn could_not_be_had(missing: &[Unavailable], total: usize) -> Failure {
+    let mut text = format!("{} of {total} files could not be had:", missing.len());
+    for missing in missing {
+        text.push_str(&format!("\n\n  {}", missing.failure().message.replace('\n', "\n  ")));
+    }
+    Failure::new(Kind::Source, text)
         .next("--mirror DIR: put the missing files into a folder, under the names above")
         .next("the same command again: what was fetched is kept")
-        .into())
 }

@@ -16,6 +16,9 @@ use crate::error::Result;
 pub struct Toolchain {
     pub name: Name,
     pub summary: String,
+    /// An SPDX expression, of the tool itself.
+    pub license: String,
+    pub homepage: String,
     /// `None` for a toolchain that is found on the host.
     pub version: Option<Version>,
     /// Where it comes from, best first: each packing holds the same tree. Empty for the host's own.
@@ -98,6 +101,8 @@ pub struct Program {
 #[serde(deny_unknown_fields)]
 struct ToolchainFile {
     summary: String,
+    license: String,
+    homepage: String,
     version: Option<Version>,
     archive: Option<Archive>,
     wheel: Option<WheelFile>,
@@ -144,7 +149,16 @@ impl Toolchain {
             Packing { pinned: wheel.pinned(), root }
         });
         let packings = archive.into_iter().chain(wheel).collect();
-        Ok(Self { name, summary: file.summary, version: file.version, packings, programs: file.programs, kind })
+        Ok(Self {
+            name,
+            summary: file.summary,
+            license: file.license,
+            homepage: file.homepage,
+            version: file.version,
+            packings,
+            programs: file.programs,
+            kind,
+        })
     }
 
     /// `zig 0.15.2`, or the name alone for the host's own.

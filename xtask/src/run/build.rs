@@ -330,7 +330,9 @@ fn link_programs(tool: &Path, programs: &[RelPath], bin: &Path) -> Result<()> {
 /// The step's word for the screen; kinds of builds share these labels.
 fn verb(label: &str) -> &'static str {
     match label {
-        "configure" | "defconfig" | "oldconfig" => "configure",
+        "configure" => "configure",
+        "defconfig" => "defconfig",
+        "oldconfig" => "oldconfig",
         "cc" => "compile",
         _ => "make",
     }

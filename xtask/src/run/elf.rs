@@ -68,6 +68,7 @@ fn machine(facts: &Facts, wanted: &Wanted) -> Vec<String> {
     let expected = match wanted.arch {
         Arch::Aarch64 => (elf::EM_AARCH64, true, true),
         Arch::Armhf => (elf::EM_ARM, false, true),
+        Arch::X86_64 => (elf::EM_X86_64, true, true),
     };
     let found = (facts.machine, facts.is_64, facts.is_little);
     let say = |(machine, is_64, is_little): (elf::Machine, bool, bool)| {

@@ -93,6 +93,8 @@ impl Ran {
 /// The host's own compiler stands in for a cross-compiler: tests must not need one.
 pub const HOST_TOOLCHAIN: &str = r#"
 summary = "the compiler of the machine that runs the tests"
+license = "GPL-3.0-or-later"
+homepage = "https://gcc.gnu.org/"
 
 [c]
 default = true
