@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 pub use anyhow::{Context, Result, bail};
 
-/// The kinds of failure that have an exit status of their own. `docs/exit-codes.md` lists them.
+/// The kinds of failure that have an exit status of their own. `docs/architecture.md` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A step of a build failed.
