@@ -155,8 +155,8 @@ pub struct TargetArgs {
 /// Where sources may come from.
 #[derive(Debug, Args)]
 pub struct Places {
-    /// A folder or URL to look in first; may be given several times (also SLIPWAY_MIRROR)
-    #[arg(long, value_name = "DIR|URL", env = "SLIPWAY_MIRROR", value_delimiter = ' ')]
+    /// A folder or URL to look in first; may be given several times
+    #[arg(long, value_name = "DIR|URL", env = "SLIPWAY_MIRROR")]
     pub mirror: Vec<String>,
     /// Use no network: only the store, and mirrors that are folders
     #[arg(long)]

@@ -199,6 +199,23 @@ impl Builder<'_> {
         task.failed(&finished.how());
         Err(step_failed(plan, label, &spawn, &finished, log_path)?.into())
     }
+
+    /// The toolchain's compiler, tried once before the first step that needs it.
+    fn try_compiler(&self, plan: &Plan, work: &Work) -> Result<()> {
+        let toolchain = self.project.c_toolchain(plan.choice.toolchain.as_str())?;
+        let c = toolchain.c().context("a C toolchain")?;
+        let wrappers: String = plan.wrappers.iter().map(|(name, argv)| format!("{name} {argv:?}\n")).collect();
+        let scene = tools::Scene {
+            title: toolchain.title(),
+            libc: &c.libc,
+            arch: plan.choice.arch,
+            compiler: plan.env["CC"].clone(),
+            env: work.env.clone(),
+            cache: work.place("cache").map(PathBuf::from).context("a compiler has a cache")?,
+            wrappers: Sha256::of(wrappers),
+        };
+        self.tools.try_compiler(&scene, self.jobs)
+    }
 }
 
 /// The failure of a step, with all that a person needs to look into it.
@@ -206,7 +223,9 @@ fn step_failed(plan: &Plan, label: &str, spawn: &Spawn, finished: &Finished, log
     let choice = &plan.choice;
     let mut failure = Failure::new(Kind::Build, format!("{label} of {choice} failed: {}", finished.how()));
     let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-    failure.log = Some((process::tail(&text, 20), log));
+    // The first line is the command, which is shown by itself.
+    let output = text.split_once('\n').map_or("", |(_, output)| output);
+    failure.log = Some((process::tail(output, 20), log));
     failure.command = Some(spawn.shell_line());
     let again = format!("cargo xtask recipe {} --version {} --arch {} -v", choice.recipe, choice.version, choice.arch);
     Ok(failure.next(format!("{again}   (builds it alone and shows the log as it grows)")))
@@ -295,24 +314,6 @@ impl Work {
 
     fn record(&self) -> Result<Record> {
         record_of(&self.files)
-    }
-}
-
-impl Builder<'_> {
-    fn try_compiler(&self, plan: &Plan, work: &Work) -> Result<()> {
-        let toolchain = self.project.c_toolchain(plan.choice.toolchain.as_str())?;
-        let c = toolchain.c().context("a C toolchain")?;
-        let wrappers: String = plan.wrappers.iter().map(|(name, argv)| format!("{name} {argv:?}\n")).collect();
-        let scene = tools::Scene {
-            title: toolchain.title(),
-            libc: &c.libc,
-            arch: plan.choice.arch,
-            compiler: plan.env["CC"].clone(),
-            env: work.env.clone(),
-            cache: work.place("cache").map(PathBuf::from).context("a compiler has a cache")?,
-            wrappers: Sha256::of(wrappers),
-        };
-        self.tools.try_compiler(&scene, self.jobs)
     }
 }
 
