@@ -44,6 +44,9 @@ pub fn bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<()> {
             return report(ui, project, &bundle, "");
         }
         let mut failure = missing_sources(&contents, &unavailable);
+        if args.build.places.offline {
+            failure.next.insert(0, "the same command without --offline".to_owned());
+        }
         if args.partial {
             let bundle = write(builder, &contents, &dist)?;
             report(ui, project, &bundle, "PARTIAL")?;

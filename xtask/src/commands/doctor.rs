@@ -15,7 +15,7 @@ use crate::ui::{self, Ui};
 const SPACE: u64 = 4_000_000_000;
 
 /// The commands of the host that builds call by name. Until tools are built from source, these are the
-/// host's own; docs/reproducibility.md says what that means.
+/// host's own; docs/architecture.md says so.
 const SHELL_TOOLS: [&str; 14] =
     ["sh", "sed", "awk", "grep", "expr", "cat", "cmp", "cut", "mkdir", "mv", "rm", "sort", "tr", "uname"];
 
