@@ -416,3 +416,17 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn doctor_tells_what_is_missing_and_what_mends_it() {
+    let space = Space::hello();
+    assert!(space.ok(&["doctor"]).stdout.contains("this machine can build"));
+    let mut command = space.xtask(&["doctor"]);
+    let empty = space.cache();
+    fs::create_dir_all(&empty).unwrap();
+    let ran = Ran::of(command.env("PATH", &empty).output().unwrap(), &space.root());
+    assert_eq!(ran.status, 7, "{}", ran.stdout);
+    for part in ["BAD   shell tools", "mend: apt-get install gcc libc6-dev", "this machine cannot build yet"] {
+        assert!(ran.stdout.contains(part), "no {part:?} in:\n{}", ran.stdout);
+    }
+}

@@ -5,10 +5,12 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::data::project::Project;
+use crate::data::source::Origin;
+use crate::data::toolchain::Toolchain;
 use crate::data::types::Arch;
 use crate::error::{Failure, Kind, Result};
 use crate::run::store::Store;
-use crate::run::{check, process, tools};
+use crate::run::{check, fetch, process, tools};
 use crate::ui::{self, Ui};
 
 /// The room that a full build of a target takes in the store, measured for the C half, doubled.
@@ -40,7 +42,7 @@ enum State {
 pub fn doctor(project: &Project, ui: &Ui) -> Result<()> {
     let mut findings = vec![machine(), store(), shell_tools(), host_cc()];
     findings.extend(Arch::ALL.into_iter().filter(|arch| !arch.is_native()).map(qemu));
-    findings.extend([apt(), pip(), git()]);
+    findings.extend([apt(), pip(project), git()]);
     findings.extend(cross_compilers(project));
     let mut text = String::new();
     for finding in &findings {
@@ -153,14 +155,20 @@ fn apt() -> Finding {
     }
 }
 
-fn pip() -> Finding {
-    let found = ["pip3", "pip"].into_iter().find_map(process::find);
-    match found {
-        Some(path) => good("pip", format!("{} (a second place for tools)", path.display())),
-        None => {
-            let detail = "tools come from upstream or a mirror only; make comes through pip";
-            lack("pip", State::Weak, detail, "apt-get install python3-pip")
-        }
+/// pip is a second place for most tools; without it, one that comes through pip alone cannot be had.
+fn pip(project: &Project) -> Finding {
+    if let Ok(Some(version)) = fetch::pip::version() {
+        return good("pip", format!("{version} (a place for tools)"));
+    }
+    let by_pip_alone = |toolchain: &&Toolchain| {
+        let mut origins = toolchain.packings.iter().flat_map(|packing| &packing.pinned.origins).peekable();
+        origins.peek().is_some() && origins.all(|origin| matches!(origin, Origin::Pip { .. }))
+    };
+    let names: Vec<&str> = project.toolchains.values().filter(by_pip_alone).map(|tool| tool.name.as_str()).collect();
+    let mend = "apt-get install python3-pip   (or --mirror with a folder that has the tools)";
+    match names.is_empty() {
+        true => lack("pip", State::Weak, "tools come from upstream or a mirror only", mend),
+        false => lack("pip", State::Bad, format!("{} can be had through pip alone", names.join(", ")), mend),
     }
 }
 

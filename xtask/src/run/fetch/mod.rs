@@ -8,7 +8,7 @@ mod debian;
 mod git;
 mod http;
 pub mod mirror;
-mod pip;
+pub mod pip;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

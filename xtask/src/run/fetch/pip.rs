@@ -48,6 +48,19 @@ pub(super) fn get(
     Ok(Answer::Miss("this machine has no pip: install it (Debian: apt-get install python3-pip)".to_owned()))
 }
 
+/// What the machine's pip says of itself, such as `pip 23.0.1 from …`; `None` if there is no pip.
+pub fn version() -> Result<Option<String>> {
+    for pip in pips(&Clients::default()) {
+        let (program, module) = (&pip[0], &pip[1..]);
+        let shell = Shell::new()?;
+        let finished = Spawn::host(cmd!(shell, "{program} {module...} --version")).limit(CLIENT_LIMIT).output()?;
+        if finished.success() {
+            return Ok(Some(finished.text().lines().next().unwrap_or_default().to_owned()));
+        }
+    }
+    Ok(None)
+}
+
 /// The ways to call pip that this machine may know.
 fn pips(clients: &Clients) -> Vec<Vec<PathBuf>> {
     let module = clients.find("python3").map(|python| vec![python, "-m".into(), "pip".into()]);
