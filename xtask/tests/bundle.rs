@@ -304,19 +304,21 @@ fn processes_share_one_build() {
     assert_eq!(outputs.iter().map(compiled).sum::<usize>(), 1, "one builds, the others wait");
 }
 
-/// A program whose compiler is slow enough to be caught in the act: it waits until a file is there.
+/// A program whose compiler can be caught in the act: it waits at a named pipe for as long as that is there.
 fn slow() -> Space {
     let space = Space::hello();
     let gate = space.root().join("gate");
-    let toolchain = space.read("toolchains/host.toml").replace(
-        "gcc = [\"{found}\"]",
-        &format!(
-            "gcc = [\"sh\", \"-c\", \"case $* in *hello.c*) echo in >> {0}.seen; until [ -e {0} ]; do sleep 0.01; done;; esac; exec {{found}} \\\"$@\\\"\", \"gcc\"]",
-            gate.display()
-        ),
-    );
-    space.write("toolchains/host.toml", &toolchain);
+    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let wait = format!("echo in >> {0}.seen; if [ -p {0} ]; then read -r line < {0}; fi", gate.display());
+    let script = format!("case $* in *hello.c*) {wait};; esac; exec {{found}} \\\"$@\\\"");
+    let gcc = format!("gcc = [\"sh\", \"-c\", \"{script}\", \"gcc\"]");
+    space.write("toolchains/host.toml", &space.read("toolchains/host.toml").replace("gcc = [\"{found}\"]", &gcc));
     space
+}
+
+/// Lets the compiler pass from now on.
+fn open_gate(space: &Space) {
+    fs::remove_file(space.root().join("gate")).unwrap();
 }
 
 /// Starts a build and comes back when its compiler is running.
@@ -345,7 +347,7 @@ fn an_interrupt_leaves_no_process_and_the_next_run_goes_on() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(left_running(&space), Vec::<String>::new());
     assert!(!space.exists("dist"));
-    space.write("gate", "");
+    open_gate(&space);
     space.ok(&["bundle", "--target", "board"]);
 }
 
@@ -355,7 +357,7 @@ fn a_killed_run_leaves_nothing_that_hinders_the_next() {
     let mut child = caught_in_the_act(&space);
     child.kill().unwrap();
     child.wait().unwrap();
-    space.write("gate", "");
+    open_gate(&space);
     space.ok(&["bundle", "--target", "board"]);
     let fresh = Space::hello();
     fresh.ok(&["bundle", "--target", "board"]);
