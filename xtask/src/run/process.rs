@@ -210,7 +210,7 @@ impl Group {
                 Ok(line) => sink(&line)?,
                 Err(Disconnected) => return Ok(false),
                 // The child is gone but something it started holds the pipe: end that too.
-                Err(Timeout) if self.child.try_wait()?.is_some() => self.kill(Signal::KILL),
+                Err(Timeout) if self.child.try_wait()?.is_some() => drop(self.kill()),
                 Err(Timeout) => {}
             }
             interrupt::check()?;
@@ -218,7 +218,7 @@ impl Group {
                 return Err(Failure::new(Kind::Interrupted, "stopped because another build failed").into());
             }
             if spawn.limit.is_some_and(|limit| started.elapsed() > limit) {
-                self.kill(Signal::KILL);
+                self.kill();
                 return Ok(true);
             }
         }
@@ -226,24 +226,40 @@ impl Group {
 
     fn end(&mut self) -> Result<ExitStatus> {
         let status = self.child.wait().context("wait for a command")?;
-        self.kill(Signal::KILL);
         self.ended = true;
+        self.clear();
         Ok(status)
     }
 
-    fn kill(&self, signal: Signal) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // An empty group answers ESRCH, which is what we want.
-            let _ = rustix::process::kill_process_group(pid, signal);
+    /// Ends whatever is left of the group, and comes back when it is gone: a process that was killed may
+    /// still write for a moment.
+    fn clear(&self) {
+        let Some(group) = self.id().filter(|_| self.kill()) else { return };
+        // A container without an init that reaps keeps the dead in their group: not for ever, then.
+        for _ in 0..200 {
+            if rustix::process::test_kill_process_group(group).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// False if the group is empty.
+    fn kill(&self) -> bool {
+        self.id().is_some_and(|group| rustix::process::kill_process_group(group, Signal::KILL).is_ok())
+    }
+
+    fn id(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
         if !self.ended {
-            self.kill(Signal::KILL);
+            self.kill();
             let _ = self.child.wait();
+            self.clear();
         }
     }
 }
