@@ -14,6 +14,7 @@ use crate::data::project::{self, Project};
 use crate::data::recipe::{ConfigValue, Symbol};
 use crate::data::types::{Arch, RelPath, Sha256};
 use crate::error::{Context, Failure, Kind, Result};
+use crate::interrupt;
 use crate::plan::step::{Plan, Step, config_line};
 use crate::plan::{EPOCH, Input};
 use crate::ui::Ui;
@@ -45,8 +46,6 @@ pub struct Built {
     /// The folder that holds the record's files.
     pub files: PathBuf,
     pub record: Record,
-    /// Made now, not found.
-    pub fresh: bool,
 }
 
 /// What a result holds: `record.json` beside it.
@@ -96,36 +95,43 @@ impl Builder<'_> {
         if let Some(built) = self.stored(&key)? {
             return Ok(built);
         }
+        self.remove_damaged(&key)?;
         let source = self.fetch(plan)?;
         let work = Work::prepare(self, plan, &key)?;
         self.run_steps(plan, &work, source.as_deref()).with_context(|| format!("build {}", plan.choice))?;
-        let record = work.record()?;
+        let record = record_of(&work.files)?;
         write_atomic(&work.out.join("record.json"), &serde_json::to_vec_pretty(&record)?)?;
         write_atomic(&work.out.join("plan.txt"), plan.text().as_bytes())?;
-        self.store.publish(&work.out, &self.store.path("out").join(key.as_str()))?;
+        let out = self.out(&key);
+        self.store.publish(&work.out, &out)?;
         remove_tree(&work.dir)?;
-        let files = self.store.path("out").join(key.as_str()).join("files");
-        Ok(Built { key, files, record, fresh: true })
+        Ok(Built { key, files: out.join("files"), record })
     }
 
-    /// Looks a result up and checks every file of it; a damaged one is removed, to be built again.
+    /// Looks a result up; one that does not hold every file as recorded is none.
     fn stored(&self, key: &Sha256) -> Result<Option<Built>> {
-        let dir = self.store.path("out").join(key.as_str());
-        let Ok(text) = fs::read(dir.join("record.json")) else {
-            remove_tree(&dir)?;
-            return Ok(None);
-        };
-        let files = dir.join("files");
-        match serde_json::from_slice::<Record>(&text) {
-            Ok(record) if record_of(&files).is_ok_and(|actual| actual == record) => {
-                Ok(Some(Built { key: key.clone(), files, record, fresh: false }))
-            }
-            _ => {
-                self.ui.note("warning", &format!("{} was damaged; it is built again", dir.display()));
-                remove_tree(&dir)?;
-                Ok(None)
-            }
+        let Ok(text) = fs::read(self.out(key).join("record.json")) else { return Ok(None) };
+        let files = self.out(key).join("files");
+        let record = serde_json::from_slice::<Record>(&text).ok();
+        let whole = record.filter(|record| record_of(&files).is_ok_and(|actual| actual == *record));
+        // An interrupted reading says nothing about the result.
+        interrupt::check()?;
+        Ok(whole.map(|record| Built { key: key.clone(), files, record }))
+    }
+
+    /// Makes room where a result is damaged. Only for the holder of the key's lock: without it, what was
+    /// not there a moment ago may be another process's result by now.
+    fn remove_damaged(&self, key: &Sha256) -> Result<()> {
+        let dir = self.out(key);
+        if dir.exists() {
+            self.ui.note("warning", &format!("{} was damaged; it is built again", dir.display()));
         }
+        remove_tree(&dir)
+    }
+
+    /// The folder of a result.
+    fn out(&self, key: &Sha256) -> PathBuf {
+        self.store.path("out").join(key.as_str())
     }
 
     /// Gets the source's bytes; `None` for a folder of this repository.
@@ -310,10 +316,6 @@ impl Work {
 
     fn place(&self, name: &str) -> Option<&str> {
         self.places.iter().find(|(place, _)| *place == name).map(|(_, path)| path.as_str())
-    }
-
-    fn record(&self) -> Result<Record> {
-        record_of(&self.files)
     }
 }
 
