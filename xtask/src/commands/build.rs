@@ -217,7 +217,7 @@ fn missing_sources(contents: &Contents, unavailable: &[(Choice, Unavailable)]) -
     let total = contents.parts.len();
     let mut text = format!("{} of {total} programs of {} have no source:", unavailable.len(), contents.target);
     for (choice, missing) in unavailable {
-        let table = missing.failure().message.replace('\n', "\n  ");
+        let table = missing.in_full().replace('\n', "\n  ");
         text.push_str(&format!("\n\n  {choice}: {table}"));
     }
     let built: Vec<String> =

@@ -121,7 +121,7 @@ fn keep<T>(result: Result<T>, missing: &mut Vec<Unavailable>) -> Result<Option<T
 fn could_not_be_had(missing: &[Unavailable], total: usize) -> Failure {
     let mut text = format!("{} of {total} files could not be had:", missing.len());
     for missing in missing {
-        text.push_str(&format!("\n\n  {}", missing.failure().message.replace('\n', "\n  ")));
+        text.push_str(&format!("\n\n  {}", missing.in_full().replace('\n', "\n  ")));
     }
     Failure::new(Kind::Source, text)
         .next("--mirror DIR: put the missing files into a folder, under the names above")

@@ -177,14 +177,20 @@ impl Store {
 
 /// Writes `bytes` to `path` so that a reader, or a crash, sees the old file or the new one whole.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    fill_atomic(path, |file| file.write_all(bytes).with_context(|| format!("write {}", path.display())))
+}
+
+/// The same for content that is made while it is written. If `fill` fails, the old file stays.
+pub fn fill_atomic<T>(path: &Path, fill: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
     let dir = path.parent().context("a file has a folder")?;
     fs::create_dir_all(dir)?;
     let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(dir).context("make a temporary file")?;
-    file.write_all(bytes).with_context(|| format!("write {}", path.display()))?;
+    let filled = fill(file.as_file_mut())?;
     set_mode(file.path(), 0o644)?;
     file.as_file().sync_all().with_context(|| format!("sync {}", path.display()))?;
     file.persist(path).with_context(|| format!("rename onto {}", path.display()))?;
-    sync_parent(path)
+    sync_parent(path)?;
+    Ok(filled)
 }
 
 /// The digest of a file's bytes.

@@ -18,7 +18,7 @@ use crate::error::{Context, Result, bail};
 use crate::interrupt;
 use crate::plan::{EPOCH, Input, Plan};
 use crate::run::build::{Built, Entry};
-use crate::run::store::{Store, hash_file, write_atomic};
+use crate::run::store::{Store, fill_atomic, hash_file, write_atomic};
 
 /// The version of this program, and so of what it packs.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -146,13 +146,7 @@ impl Contents {
     /// Writes the bundle and its `.sha256` below `dist`.
     pub fn write(&self, dist: &Path) -> Result<Bundle> {
         let path = self.path(dist);
-        let folder = path.parent().context("a bundle has a folder")?;
-        fs::create_dir_all(folder)?;
-        let mut temp = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).context("make a temporary file")?;
-        let (tar_sha256, sha256, size) = self.pack(temp.as_file_mut())?;
-        crate::run::store::set_mode(temp.path(), 0o644)?;
-        temp.as_file().sync_all().context("sync the bundle")?;
-        temp.persist(&path).with_context(|| format!("rename onto {}", path.display()))?;
+        let (tar_sha256, sha256, size) = fill_atomic(&path, |file| self.pack(file))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         write_atomic(&sums_path(&path), format!("{sha256}  {name}\n").as_bytes())?;
         Ok(Bundle { file: path, sha256, tar_sha256, size })

@@ -59,11 +59,9 @@ impl Unavailable {
         Self { what, attempts, failure }
     }
 
-    /// The same as a failure of its own, for a caller that prints it alone.
-    pub fn failure(&self) -> Failure {
-        let mut failure = Failure::new(self.failure.kind, format!("{self}\n{}", self.failure.message));
-        failure.next.clone_from(&self.failure.next);
-        failure
+    /// What is missing and every place's answer, for a table of several.
+    pub fn in_full(&self) -> String {
+        format!("{self}\n{}", self.failure.message)
     }
 }
 
@@ -167,7 +165,7 @@ mod tests {
         let attempts = vec![attempt("https://a.example/x", "404 Not Found"), attempt("pip", "one\ntwo")];
         let error = anyhow::Error::new(Unavailable::new("x.tar".to_owned(), attempts, false, "x.tar"));
         assert_eq!(crate::error::exit_code(&error.context("fetch the sources")), 5);
-        let text = Unavailable::new("x.tar".into(), vec![attempt("pip", "one\ntwo")], true, "x.tar").failure().message;
+        let text = Unavailable::new("x.tar".into(), vec![attempt("pip", "one\ntwo")], true, "x.tar").in_full();
         assert_eq!(
             text,
             "x.tar could not be had from any place\n\

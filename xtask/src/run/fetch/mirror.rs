@@ -7,7 +7,7 @@
 //!
 //! Knows where in a mirror a thing would be, not whether what is there is right.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -90,7 +90,7 @@ pub(super) fn take(store: &Store, from: &Path, task: &Task) -> Result<Answer> {
     let temp = store.temp_dir()?;
     let path = temp.path().join("file");
     task.bytes(0, source.metadata().ok().map(|metadata| metadata.len()));
-    match copy(source, fs::File::create(&path)?, &mut |count| task.advance(count)) {
+    match copy(source, &mut fs::File::create(&path)?, &mut |count| task.advance(count)) {
         Ok((sha256, size)) => Ok(Answer::File(Candidate { path, sha256, size, remark: None, _temp: Some(temp) })),
         Err(Broken::Read(error)) => Ok(Answer::Miss(format!("unreadable: {error}"))),
         Err(Broken::Ours(error)) => Err(error),
@@ -103,7 +103,7 @@ enum Broken {
     Ours(anyhow::Error),
 }
 
-fn copy(mut from: fs::File, mut to: fs::File, advance: &mut dyn FnMut(u64)) -> Result<(Sha256, u64), Broken> {
+fn copy(mut from: fs::File, to: &mut impl Write, advance: &mut dyn FnMut(u64)) -> Result<(Sha256, u64), Broken> {
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
     let mut size = 0;
@@ -139,21 +139,16 @@ fn put(from: &Path, to: &Path, sha256: &Sha256) -> Result<()> {
     if to.is_file() && store::hash_file(to)? == *sha256 {
         return Ok(());
     }
-    let parent = to.parent().context("a mirrored file has a folder")?;
-    fs::create_dir_all(parent)?;
-    let temp = tempfile::Builder::new().prefix(".tmp-").tempfile_in(parent).context("make a temporary file")?;
-    let target = fs::OpenOptions::new().write(true).open(temp.path())?;
-    let (actual, _) = copy(fs::File::open(from)?, target, &mut |_| ()).map_err(|broken| match broken {
-        Broken::Read(error) => error.into(),
-        Broken::Ours(error) => error,
-    })?;
-    if actual != *sha256 {
-        bail!("{} has changed\nexpected sha256 {sha256}\nfound    sha256 {actual}", from.display());
-    }
-    store::set_mode(temp.path(), 0o644)?;
-    temp.as_file().sync_all().with_context(|| format!("sync {}", to.display()))?;
-    temp.persist(to).with_context(|| format!("rename onto {}", to.display()))?;
-    Ok(())
+    store::fill_atomic(to, |file| {
+        let (actual, _) = copy(fs::File::open(from)?, file, &mut |_| ()).map_err(|broken| match broken {
+            Broken::Read(error) => error.into(),
+            Broken::Ours(error) => error,
+        })?;
+        if actual != *sha256 {
+            bail!("{} has changed\nexpected sha256 {sha256}\nfound    sha256 {actual}", from.display());
+        }
+        Ok(())
+    })
 }
 
 #[cfg(test)]
