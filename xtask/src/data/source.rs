@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::types::{Commit, Name, RelPath, Sha256, Url, Version};
+use super::types::{Commit, DebianVersion, Name, Package, RelPath, Sha256, Url, Version};
 
 /// `[release."V".archive]`: one file, the same bytes from any place.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -25,7 +25,18 @@ pub struct Archive {
 pub struct DebianSource {
     /// The release's code name: `bookworm`, `trixie`.
     pub suite: Name,
-    pub package: Name,
+    pub package: Package,
+}
+
+/// A binary package of Debian's archive, for amd64 or for all architectures. Like a source package's
+/// file it is found by its sha256; the version says to people which one that was.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DebianBinary {
+    /// The release's code name.
+    pub suite: Name,
+    pub package: Package,
+    pub version: DebianVersion,
 }
 
 /// `[release."V".git]`: one commit of a repository; its files as they are in it, no `export-subst`.
@@ -74,6 +85,8 @@ pub enum Origin {
     Url(Url),
     /// Debian's archive, through the machine's own apt.
     Debian(DebianSource),
+    /// One of Debian's binary packages, likewise.
+    Deb(DebianBinary),
     /// The Python package index, through the machine's own pip.
     Pip { package: Name, version: Version },
 }

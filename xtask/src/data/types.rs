@@ -142,6 +142,61 @@ impl FromStr for Name {
 
 checked_string!(Name);
 
+/// The name of a Debian package: `docker.io`, `golang-1.19-go`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Package(String);
+
+impl Package {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Package {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        // Debian Policy 5.6.1.
+        if text.len() >= 2 && text.starts_with(plain) && text.chars().all(|c| plain(c) || matches!(c, '+' | '-' | '.')) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid(format!(
+                "`{}` is not the name of a Debian package: lower-case letters, digits, `+`, `-` and `.`",
+                text.escape_debug()
+            )))
+        }
+    }
+}
+
+checked_string!(Package);
+
+/// A version as Debian writes it, its revision included: `1.1.5+ds1-1+deb12u1`, `1:2.3-4`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DebianVersion(String);
+
+impl DebianVersion {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for DebianVersion {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        // Debian Policy 5.6.12.
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '~' | ':');
+        if text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid(format!("`{}` is not a version of a Debian package", text.escape_debug())))
+        }
+    }
+}
+
+checked_string!(DebianVersion);
+
 /// A relative path that stays where it is put: `/`-separated, without `.`, `..` or empty parts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelPath(String);

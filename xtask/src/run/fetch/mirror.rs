@@ -66,7 +66,7 @@ impl Mirror {
 fn debian_name(pinned: &Pinned) -> Option<String> {
     let package = pinned.origins.iter().find_map(|origin| match origin {
         Origin::Debian(source) => Some(source.package.as_str()),
-        Origin::Url(_) | Origin::Pip { .. } => None,
+        Origin::Url(_) | Origin::Deb(_) | Origin::Pip { .. } => None,
     })?;
     let (version, extension) = pinned.file.strip_prefix(package)?.strip_prefix('-')?.split_once(".tar.")?;
     Some(format!("{package}_{version}.orig.tar.{extension}"))
