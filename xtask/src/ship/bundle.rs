@@ -1,10 +1,10 @@
 //! The bundle: one tarball with everything a board needs, its manifest and its checksums.
 //!
-//! The bytes depend on the content alone: entries are sorted, owned by 0:0, with one mode of two and one
-//! fixed time, and the gzip header carries neither time nor name.
+//! The bytes depend on the content alone: entries are sorted, and the gzip header carries neither time
+//! nor name.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use flate2::{Compression, GzBuilder};
@@ -13,12 +13,15 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
 use crate::data::project::BoardFile;
-use crate::data::types::{Arch, Name, RelPath, Sha256, Version};
+use crate::data::types::{Arch, ImageName, Name, RelPath, Sha256, Version};
 use crate::error::{Context, Result, bail};
 use crate::interrupt;
-use crate::plan::{EPOCH, Input, Plan};
+use crate::plan::{Input, Plan};
 use crate::run::build::{Built, Entry};
 use crate::run::store::{Store, fill_atomic, hash_file, write_atomic};
+
+use super::image::{Content, Packed, Planned};
+use super::tarball::Tarball;
 
 /// The version of this program, and so of what it packs.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -37,7 +40,12 @@ pub struct Contents {
     pub target: Name,
     pub parts: Vec<Part>,
     pub board_files: BTreeMap<RelPath, BoardFile>,
+    /// Path in the bundle → the image whose archive goes there.
+    pub images: BTreeMap<RelPath, Planned>,
 }
+
+/// The archives of those images whose programs are all there, by their path in the bundle.
+type PackedImages<'a> = BTreeMap<&'a RelPath, Packed>;
 
 /// A written bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,10 +63,12 @@ struct Manifest<'a> {
     name: String,
     target: &'a Name,
     version: &'a str,
-    /// True if programs of the target are missing: see `missing`.
+    /// True if programs of the target are missing: see `missing` and `missing_images`.
     partial: bool,
     missing: Vec<Missing<'a>>,
+    missing_images: Vec<MissingImage<'a>>,
     programs: Vec<Program<'a>>,
+    images: Vec<ImageFile<'a>>,
     files: Vec<File<'a>>,
     links: Vec<Link<'a>>,
 }
@@ -68,6 +78,26 @@ struct Missing<'a> {
     recipe: &'a Name,
     version: &'a Version,
     arch: Arch,
+}
+
+/// An image that could not be packed, for want of a program.
+#[derive(Debug, Serialize)]
+struct MissingImage<'a> {
+    path: &'a RelPath,
+    name: &'a ImageName,
+    arch: Arch,
+}
+
+/// The archive of a container image, for `docker load`.
+#[derive(Debug, Serialize)]
+struct ImageFile<'a> {
+    path: &'a RelPath,
+    name: &'a ImageName,
+    /// What Docker calls the image's id, `sha256:` included.
+    id: String,
+    arch: Arch,
+    /// Path in the image → the file of this bundle that is there.
+    files: BTreeMap<&'a RelPath, &'a RelPath>,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,6 +118,7 @@ struct Program<'a> {
 enum Source<'a> {
     Sha256(&'a Sha256),
     Commit(&'a str),
+    Debian { package: &'a str, version: &'a str, libraries: Sha256 },
     Tree(&'a Sha256),
 }
 
@@ -97,7 +128,7 @@ struct File<'a> {
     sha256: &'a Sha256,
     size: u64,
     mode: &'static str,
-    /// Absent for a file of the board's own, which comes from this repository.
+    /// Absent for a file of the board's own, which comes from this repository, and for an image.
     recipe: Option<&'a Name>,
     version: Option<&'a Version>,
     source: Option<Source<'a>>,
@@ -114,6 +145,12 @@ impl Contents {
     /// The programs whose source could not be had.
     pub fn missing(&self) -> impl Iterator<Item = &Part> {
         self.parts.iter().filter(|part| part.built.is_none())
+    }
+
+    /// The images that cannot be packed, because a program in them is missing.
+    pub fn missing_images(&self) -> impl Iterator<Item = (&RelPath, &Planned)> {
+        let whole = |image: &Planned| image.files().all(|(_, from)| self.built(from).is_some());
+        self.images.iter().filter(move |(_, image)| !whole(image))
     }
 
     /// Where the bundle goes: a partial one says so in its name.
@@ -133,12 +170,15 @@ impl Contents {
 
     /// The same from the builds' keys alone, before anything is built: is there anything to do?
     pub fn key_of<'a>(&self, keys: impl Iterator<Item = Option<&'a Sha256>>) -> Sha256 {
-        let mut text = format!("bundle 1: {}\n", self.complete_name());
+        let mut text = format!("bundle 2: {}\n", self.complete_name());
         for key in keys {
             text.push_str(&format!("part {}\n", key.map_or("missing", Sha256::as_str)));
         }
         for (path, file) in &self.board_files {
             text.push_str(&format!("file {path} {} {}\n", mode(file.executable), Sha256::of(&file.bytes)));
+        }
+        for (path, image) in &self.images {
+            text.push_str(&format!("image {path} {}\n", Sha256::of(image.text())));
         }
         Sha256::of(text)
     }
@@ -146,7 +186,8 @@ impl Contents {
     /// Writes the bundle and its `.sha256` below `dist`.
     pub fn write(&self, dist: &Path) -> Result<Bundle> {
         let path = self.path(dist);
-        let (tar_sha256, sha256, size) = fill_atomic(&path, |file| self.pack(file))?;
+        let images = self.pack_images()?;
+        let (tar_sha256, sha256, size) = fill_atomic(&path, |file| self.pack(file, &images))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         write_atomic(&sums_path(&path), format!("{sha256}  {name}\n").as_bytes())?;
         Ok(Bundle { file: path, sha256, tar_sha256, size })
@@ -165,43 +206,60 @@ impl Contents {
         dist.join(self.target.as_str()).join(format!("{name}.tar.gz"))
     }
 
-    fn pack(&self, out: &mut std::fs::File) -> Result<(Sha256, Sha256, u64)> {
+    /// The result that holds the file at `path`, and its entry there.
+    fn built(&self, path: &RelPath) -> Option<(&Built, &Entry)> {
+        self.parts.iter().filter_map(|part| part.built.as_ref()).find_map(|built| {
+            let mut files = built.record.entries.iter().filter(|entry| matches!(entry, Entry::File { .. }));
+            Some((built, files.find(|entry| entry.path() == path.as_str())?))
+        })
+    }
+
+    fn pack_images(&self) -> Result<PackedImages<'_>> {
+        let mut packed = BTreeMap::new();
+        for (path, image) in &self.images {
+            interrupt::check()?;
+            let found = |(at, from)| Some((at, self.built(from)?));
+            let Some(files) = image.files().map(found).collect::<Option<Vec<_>>>() else { continue };
+            let content = |(at, (built, entry)): (_, (&Built, &Entry))| {
+                let executable = matches!(entry, Entry::File { executable: true, .. });
+                Ok((at, Content { bytes: read(built, entry)?, executable }))
+            };
+            let contents = files.into_iter().map(content).collect::<Result<_>>()?;
+            packed.insert(path, image.pack(&contents).with_context(|| format!("pack the image {path}"))?);
+        }
+        Ok(packed)
+    }
+
+    fn pack(&self, out: &mut std::fs::File, images: &PackedImages<'_>) -> Result<(Sha256, Sha256, u64)> {
         let gz = GzBuilder::new().mtime(0).write(Hashing::new(out), Compression::best());
-        let mut tar = tar::Builder::new(Hashing::new(gz));
+        let mut tar = Tarball::new(Hashing::new(gz));
         let top = self.name();
-        let manifest = self.manifest_bytes()?;
-        let sums = self.sums(&manifest);
-        let mut folders = std::collections::BTreeSet::new();
-        let mut entries = self.entries();
+        let manifest = self.manifest_bytes(images)?;
+        let sums = self.sums(&manifest, images);
+        let mut entries = self.entries(images);
         entries.insert("MANIFEST.json", Body::Bytes(&manifest, false));
         entries.insert("SHA256SUMS", Body::Bytes(sums.as_bytes(), false));
         for (path, body) in &entries {
             interrupt::check()?;
-            let path = format!("{top}/{path}");
-            for (at, _) in path.match_indices('/') {
-                if folders.insert(path[..at].to_owned()) {
-                    append_folder(&mut tar, &path[..at])?;
-                }
-            }
-            body.append(&mut tar, &path).with_context(|| format!("pack {path}"))?;
+            body.append(&mut tar, &format!("{top}/{path}"))?;
         }
-        let tar = tar.into_inner().context("finish the tar")?;
-        let (gz, tar_sha256, _) = tar.finish();
+        let (gz, tar_sha256, _) = tar.finish()?.finish();
         let (_, sha256, size) = gz.finish().context("finish the gzip")?.finish();
         Ok((tar_sha256, sha256, size))
     }
 
     /// Everything that is packed besides the manifest and the sums, by path.
-    fn entries(&self) -> BTreeMap<&str, Body<'_>> {
+    fn entries<'a>(&'a self, images: &'a PackedImages<'_>) -> BTreeMap<&'a str, Body<'a>> {
         let board =
             self.board_files.iter().map(|(path, file)| (path.as_str(), Body::Bytes(&file.bytes, file.executable)));
+        let images = images.iter().map(|(path, packed)| (path.as_str(), Body::Bytes(&packed.bytes, false)));
         let built = self.parts.iter().filter_map(|part| part.built.as_ref());
         let files =
             built.flat_map(|built| built.record.entries.iter().map(|entry| (entry.path(), Body::Built(built, entry))));
-        board.chain(files).collect()
+        board.chain(images).chain(files).collect()
     }
 
-    fn manifest_bytes(&self) -> Result<Vec<u8>> {
+    fn manifest_bytes(&self, images: &PackedImages<'_>) -> Result<Vec<u8>> {
         let board: BTreeMap<&str, (Sha256, &BoardFile)> =
             self.board_files.iter().map(|(path, file)| (path.as_str(), (Sha256::of(&file.bytes), file))).collect();
         let own = board.iter().map(|(path, (sha256, file))| File {
@@ -213,8 +271,18 @@ impl Contents {
             version: None,
             source: None,
         });
+        let archives = images.iter().map(|(path, packed)| File {
+            path: path.as_str(),
+            sha256: &packed.sha256,
+            size: packed.bytes.len() as u64,
+            mode: mode(false),
+            recipe: None,
+            version: None,
+            source: None,
+        });
         let built = || self.parts.iter().filter_map(|part| Some((part, part.built.as_ref()?)));
-        let mut files: Vec<File> = own.chain(built().flat_map(|(part, built)| part.files(built))).collect();
+        let mut files: Vec<File> =
+            own.chain(archives).chain(built().flat_map(|(part, built)| part.files(built))).collect();
         files.sort_by_key(|file| file.path);
         let mut links: Vec<Link> = built().flat_map(|(part, built)| part.links(built)).collect();
         links.sort_by_key(|link| link.path);
@@ -224,7 +292,9 @@ impl Contents {
             version: VERSION,
             partial: self.missing().next().is_some(),
             missing: self.missing().map(Part::missing).collect(),
+            missing_images: self.missing_images().map(|(path, image)| MissingImage::of(path, image)).collect(),
             programs: built().map(|(part, built)| part.program(built)).collect(),
+            images: images.iter().map(|(path, packed)| ImageFile::of(path, &self.images[*path], packed)).collect(),
             files,
             links,
         };
@@ -234,9 +304,10 @@ impl Contents {
     }
 
     /// `SHA256SUMS`: every file but itself, in the form that busybox's `sha256sum -c` reads.
-    fn sums(&self, manifest: &[u8]) -> String {
+    fn sums(&self, manifest: &[u8], images: &PackedImages<'_>) -> String {
         let mut sums: BTreeMap<&str, Sha256> = BTreeMap::from([("MANIFEST.json", Sha256::of(manifest))]);
         sums.extend(self.board_files.iter().map(|(path, file)| (path.as_str(), Sha256::of(&file.bytes))));
+        sums.extend(images.iter().map(|(path, packed)| (path.as_str(), packed.sha256.clone())));
         for built in self.parts.iter().filter_map(|part| part.built.as_ref()) {
             for entry in &built.record.entries {
                 if let Entry::File { path, sha256, .. } = entry {
@@ -245,6 +316,19 @@ impl Contents {
             }
         }
         sums.iter().map(|(path, sha256)| format!("{sha256}  {path}\n")).collect()
+    }
+}
+
+impl<'a> MissingImage<'a> {
+    fn of(path: &'a RelPath, image: &'a Planned) -> Self {
+        Self { path, name: &image.image.name, arch: image.arch }
+    }
+}
+
+impl<'a> ImageFile<'a> {
+    fn of(path: &'a RelPath, image: &'a Planned, packed: &Packed) -> Self {
+        let id = format!("sha256:{}", packed.id);
+        Self { path, name: &image.image.name, id, arch: image.arch, files: image.files().collect() }
     }
 }
 
@@ -262,6 +346,11 @@ impl Part {
         match &self.plan.source {
             Input::Archive(pinned) => Source::Sha256(&pinned.sha256),
             Input::Git(git) => Source::Commit(git.commit.as_str()),
+            Input::Debian(package) => Source::Debian {
+                package: package.source.package.as_str(),
+                version: package.version.as_str(),
+                libraries: package.libraries_key(),
+            },
             Input::Tree(_, sha256) => Source::Tree(sha256),
         }
     }
@@ -369,44 +458,27 @@ enum Body<'a> {
 }
 
 impl Body<'_> {
-    fn append(&self, tar: &mut tar::Builder<impl Write>, path: &str) -> Result<()> {
+    fn append(&self, tar: &mut Tarball<impl Write>, path: &str) -> Result<()> {
         match self {
-            Body::Bytes(bytes, executable) => append_file(tar, path, bytes, *executable),
-            Body::Built(built, Entry::File { path: inside, sha256, executable, .. }) => {
-                let mut bytes = Vec::new();
-                fs::File::open(built.files.join(inside))?.read_to_end(&mut bytes)?;
-                if Sha256::of(&bytes) != *sha256 {
-                    bail!("{inside} changed in the store while it was packed; run the same command again");
-                }
-                append_file(tar, path, &bytes, *executable)
-            }
-            Body::Built(_, Entry::Link { target, .. }) => {
-                let mut header = header(tar::EntryType::Symlink, 0, 0o777);
-                Ok(tar.append_link(&mut header, path, target)?)
+            Body::Bytes(bytes, executable) => tar.file(path, bytes, *executable),
+            Body::Built(_, Entry::Link { target, .. }) => tar.link(path, target),
+            Body::Built(built, entry @ Entry::File { executable, .. }) => {
+                tar.file(path, &read(built, entry)?, *executable)
             }
         }
     }
 }
 
-fn append_file(tar: &mut tar::Builder<impl Write>, path: &str, bytes: &[u8], executable: bool) -> Result<()> {
-    let mut header = header(tar::EntryType::Regular, bytes.len() as u64, if executable { 0o755 } else { 0o644 });
-    Ok(tar.append_data(&mut header, path, bytes)?)
-}
-
-fn append_folder(tar: &mut tar::Builder<impl Write>, path: &str) -> Result<()> {
-    let mut header = header(tar::EntryType::Directory, 0, 0o755);
-    Ok(tar.append_data(&mut header, format!("{path}/"), std::io::empty())?)
-}
-
-fn header(kind: tar::EntryType, size: u64, mode: u32) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_size(size);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(EPOCH);
-    header
+/// A built file's bytes, if they are still those that were recorded.
+fn read(built: &Built, entry: &Entry) -> Result<Vec<u8>> {
+    let path = entry.path();
+    let bytes = fs::read(built.files.join(path))?;
+    match entry {
+        Entry::File { sha256, .. } if Sha256::of(&bytes) != *sha256 => {
+            bail!("{path} changed in the store while it was packed; run the same command again")
+        }
+        _ => Ok(bytes),
+    }
 }
 
 fn mode(executable: bool) -> &'static str {

@@ -1,4 +1,6 @@
 //! The fourth room: packs results into what a person takes away.
 
 pub mod bundle;
+pub mod image;
 pub mod program;
+mod tarball;
