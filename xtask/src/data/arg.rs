@@ -1,5 +1,6 @@
 //! Arguments with `{variables}`: a fixed list of names, no logic, checked where they are read.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
@@ -10,15 +11,23 @@ use super::types::Invalid;
 /// Which variables an argument may use.
 pub trait Scope {
     const VARIABLES: &'static [&'static str];
+    /// Whether `{var.NAME}` stands for a variable that the file itself declares.
+    const OWN: bool;
 }
+
+/// What stands before the name of a recipe's own variable.
+pub const OWN_PREFIX: &str = "var.";
 
 /// Arguments in recipes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InRecipe;
 
 impl Scope for InRecipe {
-    const VARIABLES: &'static [&'static str] =
-        &["name", "version", "reported", "arch", "triple", "cc", "ar", "ranlib", "ld", "host_cc", "cflags", "src"];
+    const VARIABLES: &'static [&'static str] = &[
+        "name", "version", "reported", "revision", "arch", "triple", "cc", "ar", "ranlib", "ld", "host_cc", "cflags",
+        "src",
+    ];
+    const OWN: bool = true;
 }
 
 /// Arguments in toolchain files.
@@ -27,6 +36,7 @@ pub struct InToolchain;
 
 impl Scope for InToolchain {
     const VARIABLES: &'static [&'static str] = &["tool", "cache", "triple", "cpu", "found"];
+    const OWN: bool = false;
 }
 
 /// Text in which `{name}` stands for a variable; any other brace is a brace.
@@ -39,7 +49,7 @@ pub struct Arg<S> {
 impl<S: Scope> Arg<S> {
     /// The text with every variable replaced. `values` must hold the scope's variables that are used;
     /// one that is missing stays as it is written, for a later stage to fill in.
-    pub fn expand(&self, values: &BTreeMap<&str, String>) -> String {
+    pub fn expand<K: Borrow<str> + Ord>(&self, values: &BTreeMap<K, String>) -> String {
         pieces(&self.text)
             .map(|piece| match piece {
                 Piece::Text(text) => text.to_owned(),
@@ -51,6 +61,23 @@ impl<S: Scope> Arg<S> {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// The names of the recipe's own variables that are used.
+    pub fn own_variables(&self) -> impl Iterator<Item = &str> {
+        self.variables().filter_map(|name| name.strip_prefix(OWN_PREFIX))
+    }
+
+    /// True if the variable `name` is used.
+    pub fn uses(&self, name: &str) -> bool {
+        self.variables().any(|used| used == name)
+    }
+
+    fn variables(&self) -> impl Iterator<Item = &str> {
+        pieces(&self.text).filter_map(|piece| match piece {
+            Piece::Variable(name) => Some(name),
+            Piece::Text(_) => None,
+        })
+    }
 }
 
 impl<S: Scope> std::str::FromStr for Arg<S> {
@@ -60,6 +87,7 @@ impl<S: Scope> std::str::FromStr for Arg<S> {
         for piece in pieces(text) {
             if let Piece::Variable(name) = piece
                 && !S::VARIABLES.contains(&name)
+                && !(S::OWN && name.starts_with(OWN_PREFIX))
             {
                 return Err(Invalid(format!(
                     "`{{{name}}}` is not a variable; there are: {{{}}}",
@@ -105,7 +133,8 @@ fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
 
 fn variable(text: &str) -> Option<(&str, &str)> {
     let (name, tail) = text.strip_prefix('{')?.split_once('}')?;
-    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let own = name.strip_prefix(OWN_PREFIX).unwrap_or(name);
+    let is_name = !own.is_empty() && own.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     is_name.then_some((name, tail))
 }
 

@@ -1,12 +1,15 @@
 //! The whole of the data: every recipe, target, toolchain and patch, checked against each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
+use super::image;
+use super::lock::Lock;
 use super::patch::Patch;
 use super::recipe::{Recipe, Release, Source};
+use super::source::DebianSource;
 use super::target::Target;
 use super::text::{Text, unknown};
 use super::toolchain::{ToolKind, Toolchain};
@@ -24,6 +27,8 @@ pub struct Project {
     patches: BTreeMap<(Name, Version), Vec<Patch>>,
     /// Folders of this repository that are sources → the hash of all that is in them.
     trees: BTreeMap<RelPath, Sha256>,
+    /// The Debian source packages that are pinned.
+    locks: BTreeMap<DebianSource, Lock>,
 }
 
 /// A file of the repository that ships as it is.
@@ -43,10 +48,12 @@ impl Project {
             toolchains: read_all(root, "toolchains", Toolchain::parse)?,
             patches: read_patches(root, &recipes)?,
             trees: read_trees(root, &recipes)?,
+            locks: read_locks(root, &recipes)?,
             recipes,
             root: root.to_owned(),
         };
         project.check_toolchains()?;
+        project.recipes.values().try_for_each(|recipe| project.check_recipe(recipe))?;
         for target in project.targets.values() {
             project.check_target(target)?;
         }
@@ -78,11 +85,22 @@ impl Project {
         defaults.next().context("no toolchain says `default = true` in its [c]")
     }
 
+    /// The Go toolchain with this name, or a failure that lists the names there are.
+    pub fn go_toolchain(&self, name: &str) -> Result<&Toolchain> {
+        let found = self.toolchains.get(name).filter(|toolchain| toolchain.go().is_some());
+        found.ok_or_else(|| Failure::new(Kind::Data, self.unknown_go(name)).into())
+    }
+
+    fn unknown_go(&self, name: &str) -> String {
+        let known = self.toolchains.values().filter(|toolchain| toolchain.go().is_some());
+        unknown("a Go toolchain", name, known.map(|toolchain| toolchain.name.as_str()).collect::<Vec<_>>())
+    }
+
     /// The tool that provides the command `name`.
     pub fn program(&self, name: &str) -> Result<&Toolchain> {
         let provides = |toolchain: &&Toolchain| match &toolchain.kind {
             ToolKind::Program(program) => program.provides.as_str() == name,
-            ToolKind::C(_) => false,
+            ToolKind::C(_) | ToolKind::Go(_) => false,
         };
         self.toolchains.values().find(provides).with_context(|| format!("no toolchain provides `{name}`"))
     }
@@ -90,6 +108,23 @@ impl Project {
     /// The patches of a release, in order.
     pub fn patches(&self, recipe: &Name, version: &Version) -> &[Patch] {
         self.patches.get(&(recipe.clone(), version.clone())).map_or(&[], Vec::as_slice)
+    }
+
+    /// The lock of a release that is built from a Debian source package, which must be of that version.
+    pub fn lock(&self, recipe: &Recipe, version: &Version, source: &DebianSource) -> Result<&Lock> {
+        let path = Lock::path(&source.suite, &source.package);
+        let update = format!("cargo xtask update {} --version {version}", recipe.name);
+        let Some(lock) = self.locks.get(source) else {
+            let what = format!("there is no {path}, which pins the source of {} {version}", recipe.name);
+            return Err(Failure::new(Kind::Data, what).next(update).into());
+        };
+        let rest = lock.version.as_str().strip_prefix(version.as_str());
+        if rest.is_some_and(|rest| rest.starts_with(['-', '+', '~'])) {
+            return Ok(lock);
+        }
+        let what =
+            format!("{path} pins {} {}, but the release of {} is {version}", lock.package, lock.version, recipe.name);
+        Err(Failure::new(Kind::Data, what).next("rename the release in the recipe, or restore the lock").into())
     }
 
     /// The hash of a source folder of this repository.
@@ -139,6 +174,18 @@ impl Project {
         }
     }
 
+    /// Every Go toolchain that a recipe names exists.
+    fn check_recipe(&self, recipe: &Recipe) -> Result<()> {
+        for release in recipe.releases.values() {
+            if let Some(go) = &release.go
+                && self.go_toolchain(go.get_ref().as_str()).is_err()
+            {
+                return Err(recipe.text.wrong(go.span(), self.unknown_go(go.get_ref().as_str())).into());
+            }
+        }
+        Ok(())
+    }
+
     /// Every recipe and version that a target names exists, and no path ships twice.
     fn check_target(&self, target: &Target) -> Result<()> {
         let mut owners: BTreeMap<String, String> = BTreeMap::new();
@@ -153,13 +200,15 @@ impl Project {
                 let what = unknown(&what, selection.version.get_ref().as_str(), known);
                 return Err(target.text.wrong(selection.version.span(), what).into());
             }
-            for path in recipe.outputs() {
+            for path in recipe.outputs(&recipe.releases[selection.version.get_ref()]) {
                 if let Some(other) = owners.insert(path.clone(), name.to_string()) {
                     let what = format!("`{path}` ships twice: {other} and {name} both have it");
                     return Err(target.text.wrong(selection.span.clone(), what).into());
                 }
             }
         }
+        self.check_groups(target)?;
+        self.check_vars(target)?;
         for (path, from) in &target.files {
             if let Some(owner) = owners.get(path.as_str()) {
                 let what = format!("`{path}` ships twice: {owner} has it too");
@@ -170,7 +219,47 @@ impl Project {
                 return Err(target.text.wrong(from.span(), what).into());
             }
         }
+        image::check(target, &self.recipes, &owners)
+    }
+}
+
+impl Project {
+    /// Every member of a group is a recipe of the target, in a version that there is.
+    fn check_groups(&self, target: &Target) -> Result<()> {
+        for (group, versions) in &target.groups {
+            if target.recipes.contains_key(group) {
+                let what = format!("the group `{group}` has the name of a recipe; --set could not tell them apart");
+                return Err(target.text.wrong(0..0, what).into());
+            }
+            for (recipe, version) in versions.values().flatten() {
+                let name = recipe.get_ref();
+                if !target.recipes.contains_key(name) {
+                    let known = target.recipes.keys().map(Name::as_str);
+                    let what = unknown("a recipe of this target", name.as_str(), known);
+                    return Err(target.text.wrong(recipe.span(), what).into());
+                }
+                let releases = &self.recipes[name].releases;
+                if !releases.contains_key(version.get_ref()) {
+                    let known = releases.keys().map(Version::as_str);
+                    let what = unknown(&format!("a version of {name}"), version.get_ref().as_str(), known);
+                    return Err(target.text.wrong(version.span(), what).into());
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// Every variable that a target sets is declared by one of its recipes.
+    fn check_vars(&self, target: &Target) -> Result<()> {
+        let known: Vec<&str> =
+            target.recipes.keys().flat_map(|recipe| self.recipes[recipe].vars.keys()).map(Name::as_str).collect();
+        match target.vars.keys().find(|name| !known.contains(&name.get_ref().as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                let what = unknown("a variable of this target's recipes", name.get_ref().as_str(), known);
+                Err(target.text.wrong(name.span(), what).into())
+            }
+        }
     }
 }
 
@@ -268,6 +357,38 @@ fn read_patches(root: &Path, recipes: &BTreeMap<Name, Recipe>) -> Result<BTreeMa
     Ok(all)
 }
 
+/// Reads `locks/SUITE/PACKAGE.toml`; one that no recipe builds from is an error, as for patches.
+fn read_locks(root: &Path, recipes: &BTreeMap<Name, Recipe>) -> Result<BTreeMap<DebianSource, Lock>> {
+    let mut wanted = BTreeSet::new();
+    for release in recipes.values().flat_map(|recipe| recipe.releases.values()) {
+        if let Source::Debian(tree) = &release.source {
+            wanted.insert(tree.source());
+        }
+    }
+    let known: BTreeMap<String, &DebianSource> =
+        wanted.iter().map(|source| (Lock::path(&source.suite, &source.package), source)).collect();
+    let mut all = BTreeMap::new();
+    for suite in names_in(&root.join("locks"))? {
+        for file in names_in(&root.join("locks").join(&suite))? {
+            let path = format!("locks/{suite}/{file}");
+            let Some(source) = known.get(&path) else {
+                let what = format!("{path}: no recipe has a release of this Debian source package");
+                return Err(Failure::new(Kind::Data, what).next("rename the file, or remove it").into());
+            };
+            let text = Text::new(path.clone(), fs::read_to_string(root.join(&path))?);
+            let again = || format!("read {path} (it may be removed: `cargo xtask update` makes it anew)");
+            let lock = Lock::parse(&text).with_context(again)?;
+            if (&lock.suite, &lock.package) != (&source.suite, &source.package) {
+                let what =
+                    format!("this is the lock of {} in {}, which its path does not say", lock.package, lock.suite);
+                return Err(text.wrong(0..0, what).into());
+            }
+            all.insert((*source).clone(), lock);
+        }
+    }
+    Ok(all)
+}
+
 fn read_trees(root: &Path, recipes: &BTreeMap<Name, Recipe>) -> Result<BTreeMap<RelPath, Sha256>> {
     let mut all = BTreeMap::new();
     for recipe in recipes.values() {
@@ -304,17 +425,17 @@ fn not_there<T>(what: &str, name: &str, known: &BTreeMap<Name, T>) -> anyhow::Er
     Failure::new(Kind::Data, unknown(what, name, known.keys().map(Name::as_str))).next("cargo xtask list").into()
 }
 
-/// Which architectures a C toolchain knows, for messages.
+/// Fails if a toolchain does not compile for an architecture; tells which it knows.
 pub fn check_arch(toolchain: &Toolchain, arch: Arch) -> Result<()> {
-    let known = toolchain.c().map(|c| &c.arch);
-    if known.is_some_and(|known| known.contains_key(&arch)) {
+    let known: Vec<Arch> = match &toolchain.kind {
+        ToolKind::C(c) => c.arch.keys().copied().collect(),
+        ToolKind::Go(go) => go.arch.keys().copied().collect(),
+        ToolKind::Program(_) => Vec::new(),
+    };
+    if known.contains(&arch) {
         return Ok(());
     }
-    let list = known.into_iter().flatten().map(|(arch, _)| arch.as_str());
-    let what = unknown(
-        &format!("an architecture of the toolchain {}", toolchain.name),
-        arch.as_str(),
-        list.collect::<Vec<_>>(),
-    );
+    let list: Vec<&str> = known.iter().map(|arch| arch.as_str()).collect();
+    let what = unknown(&format!("an architecture of the toolchain {}", toolchain.name), arch.as_str(), list);
     Err(Failure::new(Kind::Data, what).into())
 }

@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::types::{Commit, DebianVersion, Name, Package, RelPath, Sha256, Url, Version};
+use super::types::{Commit, DebianVersion, ImportPath, Name, Package, RelPath, Sha256, Url, Version};
 
 /// `[release."V".archive]`: one file, the same bytes from any place.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -54,6 +54,25 @@ pub struct Git {
 #[serde(deny_unknown_fields)]
 pub struct Tree {
     pub path: Spanned<RelPath>,
+}
+
+/// `[release."V".debian]`: a Debian source package with its own patches applied, and the Go libraries that
+/// it builds with. `locks/SUITE/PACKAGE.toml` pins all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DebianTree {
+    pub suite: Name,
+    pub package: Package,
+    /// Libraries that our patches change: they are copied into the build tree first.
+    #[serde(default)]
+    pub patched: Vec<ImportPath>,
+}
+
+impl DebianTree {
+    /// What the lock is a lock of.
+    pub fn source(&self) -> DebianSource {
+        DebianSource { suite: self.suite.clone(), package: self.package.clone() }
+    }
 }
 
 /// A prebuilt Python wheel, had through the machine's own pip. A wheel is a zip file.

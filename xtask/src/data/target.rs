@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::image::{Image, ImageFile};
 use super::text::Text;
-use super::types::{Arch, Name, RelPath, Version};
+use super::types::{Arch, Name, RelPath, Value, Version};
 use crate::error::Result;
 
 /// One board's bundle: `targets/NAME.toml`.
@@ -17,11 +18,20 @@ pub struct Target {
     /// The architecture of programs that do not say their own.
     pub arch: Arch,
     pub recipes: BTreeMap<Name, Selection>,
+    /// Programs that move together: the group's name → its version → the version of each member.
+    pub groups: BTreeMap<Name, Group>,
+    /// What this board is like, for the recipes that declare these variables.
+    pub vars: BTreeMap<Spanned<Name>, Value>,
     /// Path on the board → path in this repository: files that ship as they are.
     pub files: BTreeMap<RelPath, Spanned<RelPath>>,
+    /// Path on the board → the container image whose archive ships there.
+    pub images: BTreeMap<RelPath, Image>,
     /// The file itself, for errors that point into it.
     pub text: Text,
 }
+
+/// Versions that belong together: the group's version → the version of each program.
+pub type Group = BTreeMap<Version, BTreeMap<Spanned<Name>, Spanned<Version>>>;
 
 /// One program of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +50,13 @@ struct TargetFile {
     arch: Arch,
     recipes: BTreeMap<Spanned<Name>, SelectionFile>,
     #[serde(default)]
+    groups: BTreeMap<Name, Group>,
+    #[serde(default)]
+    vars: BTreeMap<Spanned<Name>, Value>,
+    #[serde(default)]
     files: BTreeMap<RelPath, Spanned<RelPath>>,
+    #[serde(default)]
+    images: BTreeMap<Spanned<RelPath>, ImageFile>,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +82,17 @@ impl Target {
                 (recipe.into_inner(), Selection { version: selection.version, arch, span })
             })
             .collect();
-        Ok(Self { name, summary: file.summary, arch: file.arch, recipes, files: file.files, text: text.clone() })
+        let images = Image::parse_all(file.images, text)?;
+        Ok(Self {
+            name,
+            summary: file.summary,
+            arch: file.arch,
+            recipes,
+            groups: file.groups,
+            vars: file.vars,
+            files: file.files,
+            images,
+            text: text.clone(),
+        })
     }
 }

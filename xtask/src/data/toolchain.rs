@@ -6,9 +6,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::arg::{Arg, InToolchain};
-use super::source::{Archive, Pinned, Wheel};
+use super::source::{Archive, DebianBinary, Origin, Pinned, Wheel};
 use super::text::Text;
-use super::types::{Arch, Name, RelPath, Sha256, Version};
+use super::types::{Arch, DebianVersion, Name, Package, RelPath, Sha256, Version};
 use crate::error::Result;
 
 /// One tool: `toolchains/NAME.toml`.
@@ -28,19 +28,53 @@ pub struct Toolchain {
     pub kind: ToolKind,
 }
 
-/// One way in which a tool's tree is packed.
+/// One way in which a tool's tree is packed: in one file, or in several that are unpacked over each other.
 #[derive(Debug, Clone)]
 pub struct Packing {
-    pub pinned: Pinned,
-    /// The folder inside that is the tool; `None`: the archive's one top folder.
-    pub root: Option<RelPath>,
+    pub files: Vec<Pinned>,
+    pub layout: Layout,
+}
+
+/// Which part of what is packed is the tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// The one top folder.
+    TopFolder,
+    /// This folder.
+    Folder(RelPath),
+    /// All of it.
+    Whole,
 }
 
 /// What a toolchain is for: exactly one kind.
 #[derive(Debug, Clone)]
 pub enum ToolKind {
     C(CTools),
+    Go(GoTools),
     Program(Program),
+}
+
+/// `[go]`: a Go toolchain, which compiles for every architecture.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoTools {
+    /// The folder of the tool that is GOROOT; all of it if not given.
+    pub root: Option<RelPath>,
+    /// Words of every `go build`.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// What Go's environment calls an architecture.
+    pub arch: BTreeMap<Arch, GoArch>,
+}
+
+/// An architecture in Go's words.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoArch {
+    /// `GOARCH`.
+    pub goarch: String,
+    /// `GOARM`: the oldest 32-bit Arm that the programs run on.
+    pub goarm: Option<String>,
 }
 
 /// `[c]`: a C cross-compiler.
@@ -106,10 +140,29 @@ struct ToolchainFile {
     version: Option<Version>,
     archive: Option<Archive>,
     wheel: Option<WheelFile>,
+    debian: Option<DebianFile>,
     #[serde(default)]
     programs: Vec<RelPath>,
     c: Option<Spanned<CTools>>,
+    go: Option<Spanned<GoTools>>,
     program: Option<Spanned<Program>>,
+}
+
+/// Debian's binary packages, unpacked over each other into one tree.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DebianFile {
+    suite: Name,
+    packages: Vec<DebianPackage>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DebianPackage {
+    package: Package,
+    version: DebianVersion,
+    file: RelPath,
+    sha256: Sha256,
 }
 
 #[derive(Deserialize)]
@@ -126,29 +179,8 @@ impl Toolchain {
     /// Reads and checks a toolchain; `name` is the file's stem.
     pub fn parse(name: Name, text: &Text) -> Result<Self> {
         let file: ToolchainFile = text.parse()?;
-        let kind = match (&file.c, &file.program) {
-            (Some(c), None) => {
-                check_c(text, c, &file)?;
-                ToolKind::C(c.get_ref().clone())
-            }
-            (None, Some(program)) if file.archive.is_some() || file.wheel.is_some() => {
-                ToolKind::Program(program.get_ref().clone())
-            }
-            (None, Some(program)) => {
-                return Err(text
-                    .wrong(program.span(), "a program needs an [archive] or a [wheel] to come from")
-                    .into());
-            }
-            _ => return Err(text.wrong(0..0, "a toolchain has exactly one of [c] and [program]").into()),
-        };
-        let archive = file.archive.map(|archive| Packing { pinned: archive.pinned(), root: None });
-        let wheel = file.wheel.map(|wheel| {
-            let root = Some(wheel.root);
-            let wheel =
-                Wheel { package: wheel.package, version: wheel.version, file: wheel.file, sha256: wheel.sha256 };
-            Packing { pinned: wheel.pinned(), root }
-        });
-        let packings = archive.into_iter().chain(wheel).collect();
+        let kind = kind(text, &file)?;
+        let packings = packings(&file);
         Ok(Self {
             name,
             summary: file.summary,
@@ -172,14 +204,80 @@ impl Toolchain {
     pub fn c(&self) -> Option<&CTools> {
         match &self.kind {
             ToolKind::C(c) => Some(c),
-            ToolKind::Program(_) => None,
+            ToolKind::Go(_) | ToolKind::Program(_) => None,
+        }
+    }
+
+    pub fn go(&self) -> Option<&GoTools> {
+        match &self.kind {
+            ToolKind::Go(go) => Some(go),
+            ToolKind::C(_) | ToolKind::Program(_) => None,
         }
     }
 }
 
+fn kind(text: &Text, file: &ToolchainFile) -> Result<ToolKind> {
+    let fetched = file.archive.is_some() || file.wheel.is_some() || file.debian.is_some();
+    if file.debian.is_some() && (file.archive.is_some() || file.wheel.is_some()) {
+        let what = "[debian] packs another tree than [archive] and [wheel] do: keep one of them";
+        return Err(text.wrong(0..0, what).into());
+    }
+    match (&file.c, &file.go, &file.program) {
+        (Some(c), None, None) => {
+            check_c(text, c, file)?;
+            Ok(ToolKind::C(c.get_ref().clone()))
+        }
+        (None, Some(go), None) => {
+            let problem = if !fetched {
+                "a Go toolchain needs an [archive], a [wheel] or [debian] packages to come from"
+            } else if file.version.is_none() {
+                "a fetched toolchain says its `version`"
+            } else if go.get_ref().arch.is_empty() {
+                "[go.arch.NAME] is missing: say at least one architecture"
+            } else {
+                return Ok(ToolKind::Go(go.get_ref().clone()));
+            };
+            Err(text.wrong(go.span(), problem).into())
+        }
+        (None, None, Some(program)) if fetched => Ok(ToolKind::Program(program.get_ref().clone())),
+        (None, None, Some(program)) => {
+            Err(text.wrong(program.span(), "a program needs an [archive] or a [wheel] to come from").into())
+        }
+        _ => Err(text.wrong(0..0, "a toolchain has exactly one of [c], [go] and [program]").into()),
+    }
+}
+
+/// Every way in which the tool is packed, best first.
+fn packings(file: &ToolchainFile) -> Vec<Packing> {
+    let archive =
+        file.archive.iter().map(|archive| Packing { files: vec![archive.pinned()], layout: Layout::TopFolder });
+    let wheel = file.wheel.iter().map(|wheel| {
+        let pinned = Wheel {
+            package: wheel.package.clone(),
+            version: wheel.version.clone(),
+            file: wheel.file.clone(),
+            sha256: wheel.sha256.clone(),
+        };
+        Packing { files: vec![pinned.pinned()], layout: Layout::Folder(wheel.root.clone()) }
+    });
+    let debian = file.debian.iter().map(|debian| {
+        let files = debian.packages.iter().map(|package| Pinned {
+            file: package.file.as_str().to_owned(),
+            sha256: package.sha256.clone(),
+            origins: vec![Origin::Deb(DebianBinary {
+                suite: debian.suite.clone(),
+                package: package.package.clone(),
+                version: package.version.clone(),
+            })],
+        });
+        Packing { files: files.collect(), layout: Layout::Whole }
+    });
+    archive.chain(wheel).chain(debian).collect()
+}
+
 fn check_c(text: &Text, c: &Spanned<CTools>, file: &ToolchainFile) -> Result<()> {
     let tools = c.get_ref();
-    let fetched = file.archive.is_some() || file.wheel.is_some();
+    let fetched = file.archive.is_some() || file.wheel.is_some() || file.debian.is_some();
     let problem = if fetched == tools.host.is_some() {
         "a C toolchain comes from an [archive] or [wheel], or from the host with [c.host]: exactly one"
     } else if fetched && file.version.is_none() {

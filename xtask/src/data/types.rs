@@ -142,6 +142,65 @@ impl FromStr for Name {
 
 checked_string!(Name);
 
+/// The path by which Go code imports a package: `github.com/opencontainers/runc`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImportPath(RelPath);
+
+impl ImportPath {
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The same as a path below `GOPATH/src`.
+    pub fn path(&self) -> &RelPath {
+        &self.0
+    }
+}
+
+impl FromStr for ImportPath {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '~' | '/');
+        match text.parse::<RelPath>() {
+            Ok(path) if text.chars().all(allowed) => Ok(Self(path)),
+            _ => Err(Invalid(format!(
+                "`{}` is not an import path, like github.com/opencontainers/runc",
+                text.escape_debug()
+            ))),
+        }
+    }
+}
+
+checked_string!(ImportPath);
+
+/// The value of a variable that a target sets: it goes into command lines, so it is one plain word.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Value(String);
+
+impl Value {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Value {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+~:@/,=%".contains(c);
+        match !text.is_empty() && text.chars().all(allowed) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(Invalid(format!(
+                "`{}` is not a value: letters, digits and any of . _ - + ~ : @ / , = %",
+                text.escape_debug()
+            ))),
+        }
+    }
+}
+
+checked_string!(Value);
+
 /// The name of a Debian package: `docker.io`, `golang-1.19-go`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Package(String);
@@ -158,7 +217,8 @@ impl FromStr for Package {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         // Debian Policy 5.6.1.
-        if text.len() >= 2 && text.starts_with(plain) && text.chars().all(|c| plain(c) || matches!(c, '+' | '-' | '.')) {
+        if text.len() >= 2 && text.starts_with(plain) && text.chars().all(|c| plain(c) || matches!(c, '+' | '-' | '.'))
+        {
             Ok(Self(text.to_owned()))
         } else {
             Err(Invalid(format!(
@@ -357,6 +417,92 @@ impl FromStr for Arch {
     }
 }
 
+/// The name that a container image is loaded under: `kubeedge/pause:3.1`, `registry.example.org:5000/a/b:1`.
+/// Always has a tag: `latest` if none was written.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageName(String);
+
+impl ImageName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands behind the last colon.
+    pub fn tag(&self) -> &str {
+        self.0.rsplit(':').next().unwrap_or(&self.0)
+    }
+
+    /// The name with everything in it that Docker leaves out: `docker.io/kubeedge/pause:3.1`.
+    pub fn full(&self) -> String {
+        match split_registry(&self.0) {
+            (Some(_), _) => self.0.clone(),
+            (None, path) if path.contains('/') => format!("docker.io/{path}"),
+            (None, path) => format!("docker.io/library/{path}"),
+        }
+    }
+}
+
+impl FromStr for ImageName {
+    type Err = Invalid;
+
+    // The grammar is that of github.com/distribution/reference, digests left out.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let (path, tag) = match text.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') => (path, tag),
+            _ => (text, "latest"),
+        };
+        let (registry, repository) = split_registry(path);
+        let problem = if text.contains('@') {
+            "only a registry gives it a digest"
+        } else if !is_tag(tag) {
+            "a tag has up to 128 letters, digits, `_`, `.` and `-`, and begins with neither of the last two"
+        } else if !registry.is_none_or(is_registry) {
+            "its first part is not a host name, with or without a port"
+        } else if !repository.split('/').all(is_path_part) {
+            "each part has lower-case letters and digits, with one `.`, one or two `_`, or any `-` between them"
+        } else if path.len() > 255 {
+            "it has more than 255 characters"
+        } else if path.len() == 64 && hex_digits(path, 64, "").is_ok() {
+            "64 hexadecimal digits are an image's id"
+        } else {
+            return Ok(Self(format!("{path}:{tag}")));
+        };
+        Err(Invalid(format!(
+            "`{}` is not the name of an image ({problem}); write it like `kubeedge/pause:3.1`",
+            text.escape_debug()
+        )))
+    }
+}
+
+checked_string!(ImageName);
+
+/// An image's registry, if the first part of the name is one, and the rest.
+fn split_registry(name: &str) -> (Option<&str>, &str) {
+    match name.split_once('/') {
+        Some((first, rest)) if first == "localhost" || first.contains(['.', ':']) => (Some(first), rest),
+        _ => (None, name),
+    }
+}
+
+fn is_registry(text: &str) -> bool {
+    let (host, port) = text.split_once(':').unwrap_or((text, "0"));
+    let plain = |c: char| c.is_ascii_alphanumeric();
+    let is_label =
+        |label: &str| label.starts_with(plain) && label.ends_with(plain) && label.chars().all(|c| plain(c) || c == '-');
+    host.split('.').all(is_label) && !port.is_empty() && port.chars().all(|c| c.is_ascii_digit())
+}
+
+fn is_path_part(part: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_separator = |text: &str| matches!(text, "" | "." | "_" | "__") || text.chars().all(|c| c == '-');
+    part.starts_with(plain) && part.ends_with(plain) && part.split(plain).all(is_separator)
+}
+
+fn is_tag(tag: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    tag.len() <= 128 && tag.starts_with(word) && tag.chars().all(|c| word(c) || matches!(c, '.' | '-'))
+}
+
 /// An `http://` or `https://` address of a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Url(String);
@@ -422,6 +568,59 @@ mod tests {
         assert!(good[1..].parse::<Sha256>().is_err());
         assert!(good.to_uppercase().parse::<Sha256>().is_err());
         assert_eq!(Sha256::of("").as_str(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
+    #[test]
+    fn images_are_named_as_docker_names_them() {
+        let long = "a".repeat(256);
+        let id = "0123456789abcdef".repeat(4);
+        for bad in [
+            "",
+            ":",
+            "a:",
+            ":1",
+            "/a",
+            "a/",
+            "a//b",
+            "A/b",
+            "kubeedge/Pause",
+            "a b",
+            "a:-1",
+            "a:.1",
+            "a:1/b:",
+            "a..b",
+            "a___b",
+            "-a",
+            "a-",
+            "_a",
+            "a.",
+            "a@sha256:00",
+            "a:b:c",
+            "é",
+            "a:é",
+            "a\n",
+            "host:port/a",
+            "a_b.c/d",
+            "-h.c/d",
+            "h..c/d",
+            &long,
+            &id,
+            &format!("a:{}", "t".repeat(129)),
+        ] {
+            assert!(bad.parse::<ImageName>().is_err(), "{bad:?} was accepted");
+        }
+        for (good, full) in [
+            ("kubeedge/pause:3.1", "docker.io/kubeedge/pause:3.1"),
+            ("busybox", "docker.io/library/busybox:latest"),
+            ("a--b_c__d/e.f:_X.-", "docker.io/a--b_c__d/e.f:_X.-"),
+            ("localhost/a", "localhost/a:latest"),
+            ("Registry.example.org:5000/a/b:1", "Registry.example.org:5000/a/b:1"),
+        ] {
+            let name: ImageName = good.parse().unwrap();
+            assert_eq!(name.full(), full);
+            assert!(full.ends_with(name.as_str()), "{name}");
+            assert!(name.as_str().ends_with(&format!(":{}", name.tag())));
+        }
     }
 
     #[test]

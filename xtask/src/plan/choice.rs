@@ -1,10 +1,12 @@
 //! Which program, in which version, for which architecture, by which compiler.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::data::project::{Project, check_arch};
+use crate::data::target::Target;
 use crate::data::text::unknown;
-use crate::data::types::{Arch, Invalid, Name, Version};
+use crate::data::types::{Arch, Invalid, Name, Value, Version};
 use crate::error::{Failure, Kind, Result};
 
 /// One program to build, fully decided.
@@ -13,7 +15,12 @@ pub struct Choice {
     pub recipe: Name,
     pub version: Version,
     pub arch: Arch,
+    /// The C toolchain.
     pub toolchain: Name,
+    /// The Go toolchain, of programs in Go.
+    pub go: Option<Name>,
+    /// The recipe's own variables.
+    pub vars: BTreeMap<Name, Value>,
 }
 
 impl std::fmt::Display for Choice {
@@ -29,67 +36,163 @@ impl Choice {
     }
 }
 
-/// `--set RECIPE.KEY=VALUE`: changes one program of a target for this run.
+/// `--set …`: changes a target for this run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Override {
-    pub recipe: Name,
-    pub value: Setting,
+pub enum Override {
+    /// `RECIPE.KEY=VALUE`, or `GROUP.version=VALUE`.
+    Program { name: Name, value: Setting },
+    /// `VARIABLE=VALUE`.
+    Variable { name: Name, value: Value },
 }
 
-/// The keys that can be set.
+/// The keys that can be set of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setting {
     Version(Version),
     Arch(Arch),
     Toolchain(Name),
+    Go(Name),
 }
 
 impl FromStr for Override {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let parts = text.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value)));
-        let Some(((recipe, key), value)) = parts else {
-            return Err(Invalid(format!("`{text}` is not of the form RECIPE.KEY=VALUE, like iptables.arch=aarch64")));
+        let Some((path, value)) = text.split_once('=') else {
+            return Err(Invalid(format!(
+                "`{text}` is not of the form RECIPE.KEY=VALUE, like iptables.arch=aarch64, or VARIABLE=VALUE"
+            )));
+        };
+        let Some((name, key)) = path.split_once('.') else {
+            return Ok(Self::Variable { name: path.parse()?, value: value.parse()? });
         };
         let value = match key {
             "version" => Setting::Version(value.parse()?),
             "arch" => Setting::Arch(value.parse()?),
             "toolchain" => Setting::Toolchain(value.parse()?),
-            other => return Err(Invalid(unknown("a key that can be set", other, ["version", "arch", "toolchain"]))),
+            "go" => Setting::Go(value.parse()?),
+            other => {
+                return Err(Invalid(unknown("a key that can be set", other, ["version", "arch", "toolchain", "go"])));
+            }
         };
-        Ok(Self { recipe: recipe.parse()?, value })
+        Ok(Self::Program { name: name.parse()?, value })
     }
 }
 
 /// The programs of a target, in the order of their names, with the overrides applied.
 pub fn choose(project: &Project, target: &str, overrides: &[Override], toolchain: Option<&str>) -> Result<Vec<Choice>> {
     let target = project.target(target)?;
-    let default = toolchain_name(project, toolchain)?;
-    let mut choices: Vec<Choice> = target
-        .recipes
-        .iter()
-        .map(|(recipe, selection)| Choice {
-            recipe: recipe.clone(),
-            version: selection.version.get_ref().clone(),
-            arch: selection.arch,
-            toolchain: default.clone(),
-        })
-        .collect();
-    for change in overrides {
-        let Some(choice) = choices.iter_mut().find(|choice| choice.recipe == change.recipe) else {
-            let known = target.recipes.keys().map(Name::as_str);
-            let what = unknown(&format!("a recipe of the target {}", target.name), change.recipe.as_str(), known);
+    let mut asked = Asked::of(target, toolchain_name(project, toolchain)?);
+    overrides.iter().try_for_each(|change| asked.apply(target, change))?;
+    asked.programs.into_iter().map(|(recipe, program)| finish(project, recipe, program, &asked.vars)).collect()
+}
+
+/// What is asked for before the recipes have their say.
+struct Asked {
+    programs: BTreeMap<Name, Program>,
+    vars: BTreeMap<Name, Value>,
+}
+
+struct Program {
+    version: Version,
+    arch: Arch,
+    toolchain: Name,
+    go: Option<Name>,
+}
+
+impl Asked {
+    fn of(target: &Target, toolchain: Name) -> Self {
+        let programs = target.recipes.iter().map(|(recipe, selection)| {
+            let version = selection.version.get_ref().clone();
+            (recipe.clone(), Program { version, arch: selection.arch, toolchain: toolchain.clone(), go: None })
+        });
+        let vars = target.vars.iter().map(|(name, value)| (name.get_ref().clone(), value.clone()));
+        Self { programs: programs.collect(), vars: vars.collect() }
+    }
+
+    fn apply(&mut self, target: &Target, change: &Override) -> Result<()> {
+        match change {
+            Override::Variable { name, value } => {
+                if target.recipes.contains_key(name) || target.groups.contains_key(name) {
+                    let what = format!("--set: `{name}` is a program; say what of it is {value}");
+                    return Err(Failure::new(Kind::Data, what).next(format!("--set {name}.version={value}")).into());
+                }
+                if !self.vars.contains_key(name) {
+                    return Err(wrong_set(target, "a variable", name, self.vars.keys()));
+                }
+                self.vars.insert(name.clone(), value.clone());
+            }
+            Override::Program { name, value } if target.groups.contains_key(name) => {
+                self.move_group(target, name, value)?
+            }
+            Override::Program { name, value } => {
+                let names: Vec<Name> = target.recipes.keys().chain(target.groups.keys()).cloned().collect();
+                let Some(program) = self.programs.get_mut(name) else {
+                    return Err(wrong_set(target, "a recipe or group", name, names.iter()));
+                };
+                match value.clone() {
+                    Setting::Version(version) => program.version = version,
+                    Setting::Arch(arch) => program.arch = arch,
+                    Setting::Toolchain(name) => program.toolchain = name,
+                    Setting::Go(name) => program.go = Some(name),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every member of a group the version that belongs to the group's.
+    fn move_group(&mut self, target: &Target, name: &Name, value: &Setting) -> Result<()> {
+        let group = &target.groups[name];
+        let Setting::Version(version) = value else {
+            let what = format!("--set: the programs of the group {name} share a version and nothing else");
+            return Err(Failure::new(Kind::Data, what)
+                .next(format!("--set {name}.version=V, or set one program"))
+                .into());
+        };
+        let Some(members) = group.get(version) else {
+            let known: Vec<&str> = group.keys().map(Version::as_str).collect();
+            let what = unknown(&format!("a version of the group {name}"), version.as_str(), known);
             return Err(Failure::new(Kind::Data, format!("--set: {what}")).into());
         };
-        match &change.value {
-            Setting::Version(version) => choice.version = version.clone(),
-            Setting::Arch(arch) => choice.arch = *arch,
-            Setting::Toolchain(name) => choice.toolchain = name.clone(),
+        for (recipe, version) in members {
+            if let Some(program) = self.programs.get_mut(recipe.get_ref()) {
+                program.version = version.get_ref().clone();
+            }
         }
+        Ok(())
     }
-    choices.iter().try_for_each(|choice| check(project, choice))?;
-    Ok(choices)
+}
+
+fn wrong_set<'a>(target: &Target, what: &str, name: &Name, known: impl Iterator<Item = &'a Name>) -> anyhow::Error {
+    let known: Vec<&str> = known.map(Name::as_str).collect();
+    let what = unknown(&format!("{what} of the target {}", target.name), name.as_str(), known);
+    Failure::new(Kind::Data, format!("--set: {what}")).into()
+}
+
+/// Fills in what the recipe decides, and checks that all of it exists.
+fn finish(project: &Project, name: Name, program: Program, vars: &BTreeMap<Name, Value>) -> Result<Choice> {
+    let recipe = project.recipe(name.as_str())?;
+    let release = project.release(recipe, &program.version)?;
+    let toolchain = project.c_toolchain(program.toolchain.as_str())?;
+    if release.build.uses_c() {
+        check_arch(toolchain, program.arch)?;
+    }
+    let go = match (&release.go, program.go) {
+        (Some(_), Some(asked)) => Some(asked),
+        (Some(own), None) => Some(own.get_ref().clone()),
+        (None, Some(asked)) => {
+            let what = format!("{name} {} is not built with Go: {asked} cannot build it", program.version);
+            return Err(Failure::new(Kind::Data, what).into());
+        }
+        (None, None) => None,
+    };
+    if let Some(go) = &go {
+        check_arch(project.go_toolchain(go.as_str())?, program.arch)?;
+    }
+    let own = recipe.vars.iter().map(|(name, default)| (name.clone(), vars.get(name).unwrap_or(default).clone()));
+    let (version, arch, toolchain) = (program.version, program.arch, program.toolchain);
+    Ok(Choice { recipe: name, version, arch, toolchain, go, vars: own.collect() })
 }
 
 /// One program by its name: the newest version for aarch64, unless said otherwise.
@@ -101,14 +204,13 @@ pub fn choose_one(
     toolchain: Option<&str>,
 ) -> Result<Choice> {
     let recipe = project.recipe(recipe)?;
-    let choice = Choice {
-        recipe: recipe.name.clone(),
+    let program = Program {
         version: version.unwrap_or_else(|| recipe.newest()).clone(),
         arch: arch.unwrap_or(Arch::Aarch64),
         toolchain: toolchain_name(project, toolchain)?,
+        go: None,
     };
-    check(project, &choice)?;
-    Ok(choice)
+    finish(project, recipe.name.clone(), program, &BTreeMap::new())
 }
 
 fn toolchain_name(project: &Project, asked: Option<&str>) -> Result<Name> {
@@ -117,10 +219,4 @@ fn toolchain_name(project: &Project, asked: Option<&str>) -> Result<Name> {
         None => project.default_c_toolchain()?,
     };
     Ok(toolchain.name.clone())
-}
-
-fn check(project: &Project, choice: &Choice) -> Result<()> {
-    let recipe = project.recipe(choice.recipe.as_str())?;
-    project.release(recipe, &choice.version)?;
-    check_arch(project.c_toolchain(choice.toolchain.as_str())?, choice.arch)
 }

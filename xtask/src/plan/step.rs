@@ -2,16 +2,21 @@
 //!
 //! Places that only a running build knows are written `{src}` (the build tree), `{bin}` (the wrappers),
 //! `{tool}` and `{cache}` (the compiler and its cache), `{found}` and `{host_cc}` (compilers of the host),
-//! `{home}` and `{tmp}` (empty folders); `run` fills them in.
+//! `{go}` and `{gocache}` (the same of Go), `{libs}` (the libraries' GOPATH), `{home}` and `{tmp}` (empty
+//! folders), `{jobs}` (how many processors a command may use that does not ask for them); `run` fills them in.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
+use crate::data::lock::Lock;
 use crate::data::recipe::{ConfigValue, Symbol};
-use crate::data::source::{Git, Pinned};
-use crate::data::types::{Arch, Name, RelPath, Sha256};
+use crate::data::source::{DebianSource, Git, Pinned};
+use crate::data::types::{Arch, DebianVersion, ImportPath, Name, RelPath, Sha256};
 
 use super::choice::Choice;
+
+/// The folder of the build tree in which Go finds the source under its import path, and borrowed libraries.
+pub const GOPATH: &str = ".gopath";
 
 /// How results are made from plans. Raised when `run` does something else with the same text.
 const FORMAT: u32 = 1;
@@ -38,7 +43,25 @@ pub struct Plan {
 pub enum Input {
     Archive(Pinned),
     Git(Git),
+    Debian(Package),
     Tree(RelPath, Sha256),
+}
+
+/// A Debian source package and the libraries that it builds with, as a lock pins them.
+#[derive(Debug, Clone)]
+pub struct Package {
+    pub source: DebianSource,
+    pub version: DebianVersion,
+    pub files: Vec<Pinned>,
+    pub libraries: Vec<Pinned>,
+}
+
+impl Package {
+    /// What tells one set of libraries from another: their files and hashes.
+    pub fn libraries_key(&self) -> Sha256 {
+        let lines = self.libraries.iter().map(|library| format!("{} {}\n", library.sha256, library.file));
+        Sha256::of(lines.collect::<String>())
+    }
 }
 
 /// A tool that the build uses: pinned by the hashes of its packings, or named as the host's.
@@ -56,18 +79,44 @@ pub enum Step {
     Unpack,
     /// One of the plan's patches, onto `{src}`.
     Patch(String),
-    /// A command in `{src}`; the label names its log.
-    Run { label: String, argv: Vec<String> },
+    /// One of the libraries into `{src}`, for our patches to change.
+    Borrow(ImportPath),
+    /// A folder of the source under the path that Go code imports it by.
+    Import { folder: Option<RelPath>, path: ImportPath },
+    /// A command in `{src}`.
+    Run(Command),
     /// Values into `{src}/.config`.
     Configure(BTreeMap<Symbol, ConfigValue>),
     /// The same values must be in force in `{src}/.config` after the program's own tools had it.
     Configured(BTreeMap<Symbol, ConfigValue>),
+    /// Each text that the linker was to set is in one of the programs: Go's leaves out, without a word, what
+    /// it cannot find.
+    Linked { programs: Vec<RelPath>, values: Vec<String> },
     /// A file of the build tree into the result.
     Install { from: RelPath, to: String },
     /// A symbolic link into the result.
     Link { at: RelPath, target: RelPath },
     /// Every ELF file of the result: machine, static, stripped, no executable stack, no build path.
     Inspect(Arch),
+}
+
+/// A command of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// What it does, for the screen and the log's name: a verb, and a program where there are several.
+    pub label: String,
+    pub argv: Vec<String>,
+    /// Besides, or in place of, the plan's environment.
+    pub env: BTreeMap<String, String>,
+    /// What its output must contain: for commands that succeed without doing anything.
+    pub expect: Option<String>,
+}
+
+impl Command {
+    /// Whether it uses the processors that it is given instead of asking for them.
+    pub fn takes_jobs(&self) -> bool {
+        self.argv.iter().chain(self.env.values()).any(|word| word.contains("{jobs}"))
+    }
 }
 
 /// One run of the finished program under qemu-user.
@@ -82,7 +131,8 @@ pub struct Check {
 impl Plan {
     /// The plan as people and the build's key read it.
     pub fn text(&self) -> String {
-        let mut text = format!("plan {FORMAT}: {} with {}\n", self.choice, self.choice.toolchain);
+        let with: Vec<&str> = self.tools.iter().map(|tool| tool.name.as_str()).take(1).collect();
+        let mut text = format!("plan {FORMAT}: {} with {}\n", self.choice, with.join(""));
         let _ = writeln!(text, "source {}", self.source);
         for tool in &self.tools {
             let _ = writeln!(text, "tool {}", tool.title);
@@ -132,7 +182,16 @@ impl fmt::Display for Step {
         match self {
             Step::Unpack => f.write_str("unpack the source into {src}"),
             Step::Patch(path) => write!(f, "patch {path}"),
-            Step::Run { label, argv } => write!(f, "run {label}: {}", words(argv)),
+            Step::Borrow(path) => write!(f, "copy the library {path} into {{src}}/{GOPATH}"),
+            Step::Import { folder, path } => {
+                let folder = folder.as_ref().map_or(String::new(), |folder| format!("/{folder}"));
+                write!(f, "import {{src}}{folder} as {path}")
+            }
+            Step::Run(command) => command.fmt(f),
+            Step::Linked { programs, values } => {
+                let programs: Vec<&str> = programs.iter().map(RelPath::as_str).collect();
+                write!(f, "look in {} for {}", programs.join(", "), words(values))
+            }
             Step::Configure(values) => write!(f, "set in .config: {}", config_text(values)),
             Step::Configured(values) => write!(f, "check .config: {}", config_text(values)),
             Step::Install { from, to } => write!(f, "install {from} as {to}"),
@@ -144,11 +203,40 @@ impl fmt::Display for Step {
     }
 }
 
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "run {}:", self.label)?;
+        for (name, value) in &self.env {
+            write!(f, " {name}={}", words(std::slice::from_ref(value)))?;
+        }
+        write!(f, " {}", words(&self.argv))?;
+        match &self.expect {
+            Some(expect) => write!(f, "\n      must print {expect:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Package {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "debian {} {} ({}), its own patches applied", self.source.package, self.version, self.source.suite)?;
+        for file in &self.files {
+            write!(f, "\n  {}\n    sha256 {}", file.file, file.sha256)?;
+        }
+        if !self.libraries.is_empty() {
+            let lock = Lock::path(&self.source.suite, &self.source.package);
+            write!(f, "\nlibraries: the {} of {lock}\n  sha256 {}", self.libraries.len(), self.libraries_key())?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Input::Archive(pinned) => write!(f, "archive {}\n  sha256 {}", pinned.file, pinned.sha256),
             Input::Git(git) => write!(f, "git {}\n  commit {}", git.url, git.commit),
+            Input::Debian(package) => package.fmt(f),
             Input::Tree(path, sha256) => write!(f, "tree {path}\n  sha256 {sha256}"),
         }
     }

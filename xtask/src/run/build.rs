@@ -12,19 +12,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::project::{self, Project};
 use crate::data::recipe::{ConfigValue, Symbol};
-use crate::data::types::{Arch, RelPath, Sha256};
+use crate::data::toolchain::{CTools, ToolKind, Toolchain};
+use crate::data::types::{Arch, ImportPath, RelPath, Sha256};
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
-use crate::plan::step::{Plan, Step, config_line};
-use crate::plan::{EPOCH, Input};
+use crate::plan::step::{Command, GOPATH, Package, Plan, Step, config_line};
+use crate::plan::{Choice, EPOCH, Input};
 use crate::ui::Ui;
 
 use super::fetch::Fetcher;
 use super::jobs::Jobs;
-use super::process::{self, Finished, Spawn};
-use super::store::{Store, hash_file, remove_tree, set_mode, set_mtime, write_atomic};
+use super::process::{self, Spawn};
+use super::store::{Store, hash_file, remove_tree, set_mode, write_atomic};
 use super::tools::{self, Tools};
-use super::{elf, patch, unpack};
+use super::{debian_source, elf, patch, tree, unpack};
 
 /// A build that takes longer than this hangs. A cold kubelet took 20 minutes on a loaded machine.
 const STEP_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
@@ -74,13 +75,14 @@ impl Entry {
 impl Builder<'_> {
     /// The key of a plan's result: its text, and for a host's compiler what that is.
     pub fn key(&self, plan: &Plan) -> Result<Sha256> {
-        let toolchain = self.project.c_toolchain(plan.choice.toolchain.as_str())?;
-        let host = toolchain.c().and_then(|c| c.host.as_ref());
-        let identity = match host {
-            Some(host) => tools::identity(&tools::cross_cc(toolchain, host, plan.choice.arch)?, host)?,
-            None => String::new(),
-        };
-        Ok(Sha256::of(plan.text() + &identity))
+        let toolchains = plan.tools.iter().map(|tool| &self.project.toolchains[&tool.name]);
+        let mut text = plan.text();
+        for toolchain in toolchains {
+            if let Some(host) = toolchain.c().and_then(|c| c.host.as_ref()) {
+                text += &tools::identity(&tools::cross_cc(toolchain, host, plan.choice.arch)?, host)?;
+            }
+        }
+        Ok(Sha256::of(text))
     }
 
     /// The result of a plan: from the store if it is there and whole, else built now. Two processes
@@ -98,7 +100,7 @@ impl Builder<'_> {
         self.remove_damaged(&key)?;
         let source = self.fetch(plan)?;
         let work = Work::prepare(self, plan, &key)?;
-        self.run_steps(plan, &work, source.as_deref()).with_context(|| format!("build {}", plan.choice))?;
+        self.run_steps(plan, &work, &source).with_context(|| format!("build {}", plan.choice))?;
         let record = record_of(&work.files)?;
         write_atomic(&work.out.join("record.json"), &serde_json::to_vec_pretty(&record)?)?;
         write_atomic(&work.out.join("plan.txt"), plan.text().as_bytes())?;
@@ -134,22 +136,53 @@ impl Builder<'_> {
         self.store.path("out").join(key.as_str())
     }
 
-    /// Gets the source's bytes; `None` for a folder of this repository.
-    fn fetch(&self, plan: &Plan) -> Result<Option<PathBuf>> {
+    /// Gets the source's bytes: the files it comes in. None for a folder of this repository.
+    fn fetch(&self, plan: &Plan) -> Result<Vec<PathBuf>> {
         match &plan.source {
-            Input::Archive(pinned) => self.fetcher.file(pinned).map(Some),
-            Input::Git(git) => self.fetcher.git(git).map(Some),
-            Input::Tree(..) => Ok(None),
+            Input::Archive(pinned) => Ok(vec![self.fetcher.file(pinned)?]),
+            Input::Git(git) => Ok(vec![self.fetcher.git(git)?]),
+            Input::Debian(package) => {
+                let title = format!("{} {}", package.source.package, package.version);
+                self.fetcher.all_of(&title, &package.files)
+            }
+            Input::Tree(..) => Ok(Vec::new()),
         }
     }
 
-    fn run_steps(&self, plan: &Plan, work: &Work, source: Option<&Path>) -> Result<()> {
+    /// The source as the patches leave it, in `into`, a new folder: what a build begins with.
+    pub fn patched_tree(&self, plan: &Plan, into: &Path) -> Result<()> {
+        let source = self.fetch(plan)?;
+        let libraries = self.libraries(plan)?;
+        for step in &plan.steps {
+            self.jobs.check()?;
+            match step {
+                Step::Unpack => self.unpack(plan, into, &source).context("unpack the source")?,
+                Step::Borrow(path) => borrow(libraries.as_deref(), into, path)?,
+                Step::Patch(path) => self.patch(plan, into, path)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The GOPATH of the libraries that a Debian source package builds with.
+    fn libraries(&self, plan: &Plan) -> Result<Option<PathBuf>> {
+        match &plan.source {
+            Input::Debian(package) => self.tools.libraries(package).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn run_steps(&self, plan: &Plan, work: &Work, source: &[PathBuf]) -> Result<()> {
         for (index, step) in plan.steps.iter().enumerate() {
             self.jobs.check()?;
             match step {
-                Step::Unpack => self.unpack(plan, work, source).context("unpack the source")?,
-                Step::Patch(path) => self.patch(plan, work, path)?,
-                Step::Run { label, argv } => self.run(plan, work, index + 1, label, argv)?,
+                Step::Unpack => self.unpack(plan, &work.src, source).context("unpack the source")?,
+                Step::Patch(path) => self.patch(plan, &work.src, path)?,
+                Step::Borrow(path) => borrow(work.place("libs").map(Path::new), &work.src, path)?,
+                Step::Import { folder, path } => import(work, folder.as_ref(), path)?,
+                Step::Run(command) => self.run(plan, work, index + 1, command)?,
+                Step::Linked { programs, values } => linked(&work.src, programs, values)?,
                 Step::Configure(values) => configure(&work.src.join(".config"), values)?,
                 Step::Configured(values) => configured(&work.src.join(".config"), values)?,
                 Step::Install { from, to } => install(&work.src.join(from), &work.files.join(to), from)?,
@@ -160,54 +193,77 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn unpack(&self, plan: &Plan, work: &Work, source: Option<&Path>) -> Result<()> {
-        match (&plan.source, source) {
-            (Input::Archive(pinned), Some(file)) => {
+    fn unpack(&self, plan: &Plan, into: &Path, source: &[PathBuf]) -> Result<()> {
+        match &plan.source {
+            Input::Archive(pinned) => {
+                let file = source.first().context("an archive was fetched")?;
                 tools::verify(self.store, file, &pinned.sha256)?;
                 let strip = unpack::Strip::TopFolder;
                 let options = unpack::Options { strip, only: None, mtime: EPOCH, limits: unpack::Limits::default() };
-                unpack::unpack(file, &work.src, &options)?;
+                unpack::unpack(file, into, &options)?;
                 Ok(())
             }
-            (Input::Git(git), _) => self.fetcher.git_checkout(git, &work.src),
-            (Input::Tree(path, _), _) => copy_tree(&self.project.root.join(path), &work.src),
-            (Input::Archive(_), None) => unreachable!("an archive was fetched"),
+            Input::Git(git) => self.fetcher.git_checkout(git, into),
+            Input::Debian(package) => self.unpack_debian(package, source, into),
+            Input::Tree(path, _) => tree::copy(&self.project.root.join(path), into),
         }
     }
 
-    fn patch(&self, plan: &Plan, work: &Work, path: &str) -> Result<()> {
+    fn unpack_debian(&self, package: &Package, source: &[PathBuf], into: &Path) -> Result<()> {
+        let mut files = Vec::new();
+        for (pinned, file) in package.files.iter().zip(source) {
+            tools::verify(self.store, file, &pinned.sha256)?;
+            files.push((pinned.file.clone(), file.clone()));
+        }
+        let series = debian_source::assemble(&files, into, EPOCH)?;
+        debian_source::apply_series(into, &series, EPOCH)
+    }
+
+    fn patch(&self, plan: &Plan, into: &Path, path: &str) -> Result<()> {
         let patches = self.project.patches(&plan.choice.recipe, &plan.choice.version);
         let found = patches.iter().find(|patch| patch.path == path).context("a patch of the plan is the project's")?;
-        patch::apply(path, &found.bytes, &work.src, EPOCH)?;
+        patch::apply(path, &found.bytes, into, EPOCH)?;
         Ok(())
     }
 
-    fn run(&self, plan: &Plan, work: &Work, number: usize, label: &str, argv: &[String]) -> Result<()> {
-        let argv = argv.iter().map(|word| OsString::from(work.fill(word))).collect();
-        let mut spawn = Spawn::isolated(argv, &work.src, work.env.clone()).limit(STEP_LIMIT);
+    fn run(&self, plan: &Plan, work: &Work, number: usize, command: &Command) -> Result<()> {
+        let tokens = if command.takes_jobs() { self.jobs.free()? } else { vec![self.jobs.one()?] };
+        let jobs = tokens.len().to_string();
+        let fill = |word: &String| OsString::from(work.fill(word).replace("{jobs}", &jobs));
+        let mut env = work.env.clone();
+        env.extend(command.env.iter().map(|(name, value)| (name.clone(), fill(value))));
+        let mut spawn = Spawn::isolated(command.argv.iter().map(fill).collect(), &work.src, env).limit(STEP_LIMIT);
         spawn.cancel = Some(self.jobs.cancelled());
-        let object = plan.choice.to_string();
-        let log_path = work.logs.join(format!("{number:02}-{label}.log"));
+        let log_path = work.logs.join(format!("{number:02}-{}.log", command.label.replace([' ', '/'], "-")));
         let mut log = fs::File::create(&log_path)?;
         process::log_header(&mut log, &spawn)?;
 
-        let _token = self.jobs.one()?;
-        let task = self.ui.task(verb(label), object.clone());
+        let (verb, object) = shown_as(command, &plan.choice);
+        let task = self.ui.task(verb, object.clone());
+        let mut heard = Heard::new(command.expect.as_deref());
         let finished = spawn.stream(Some(self.jobs.client()), &mut |line| {
             std::io::Write::write_all(&mut log, line).with_context(|| format!("write {}", log_path.display()))?;
+            heard.listen(line);
             self.ui.log(&object, String::from_utf8_lossy(line).trim_end());
             Ok(())
         })?;
-        if finished.success() {
+        if finished.success() && heard.all() {
             task.done("");
             return Ok(());
         }
-        task.failed(&finished.how());
-        Err(step_failed(plan, label, &spawn, &finished, log_path)?.into())
+        let how = match finished.success() {
+            true => format!("it did not print {:?}", command.expect.as_deref().unwrap_or_default()),
+            false => finished.how(),
+        };
+        task.failed(&how);
+        Err(step_failed(plan, &command.label, &spawn, &how, log_path)?.into())
     }
 
-    /// The toolchain's compiler, tried once before the first step that needs it.
+    /// The C compiler, if there is one, tried once before the first step that needs it.
     fn try_compiler(&self, plan: &Plan, work: &Work) -> Result<()> {
+        if !plan.tools.iter().any(|tool| tool.name == plan.choice.toolchain) {
+            return Ok(());
+        }
         let toolchain = self.project.c_toolchain(plan.choice.toolchain.as_str())?;
         let c = toolchain.c().context("a C toolchain")?;
         let wrappers: String = plan.wrappers.iter().map(|(name, argv)| format!("{name} {argv:?}\n")).collect();
@@ -225,9 +281,9 @@ impl Builder<'_> {
 }
 
 /// The failure of a step, with all that a person needs to look into it.
-fn step_failed(plan: &Plan, label: &str, spawn: &Spawn, finished: &Finished, log: PathBuf) -> Result<Failure> {
+fn step_failed(plan: &Plan, label: &str, spawn: &Spawn, how: &str, log: PathBuf) -> Result<Failure> {
     let choice = &plan.choice;
-    let mut failure = Failure::new(Kind::Build, format!("{label} of {choice} failed: {}", finished.how()));
+    let mut failure = Failure::new(Kind::Build, format!("{label} of {choice} failed: {how}"));
     let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
     // The first line is the command, which is shown by itself.
     let output = text.split_once('\n').map_or("", |(_, output)| output);
@@ -235,6 +291,32 @@ fn step_failed(plan: &Plan, label: &str, spawn: &Spawn, finished: &Finished, log
     failure.command = Some(spawn.shell_line());
     let again = format!("cargo xtask recipe {} --version {} --arch {} -v", choice.recipe, choice.version, choice.arch);
     Ok(failure.next(format!("{again}   (builds it alone and shows the log as it grows)")))
+}
+
+/// Waits for a text that a command must print. It may stand on any line, at its beginning if it begins
+/// with a line's end.
+struct Heard<'a> {
+    expect: Option<&'a str>,
+    heard: bool,
+}
+
+impl<'a> Heard<'a> {
+    fn new(expect: Option<&'a str>) -> Self {
+        Self { expect, heard: expect.is_none() }
+    }
+
+    fn listen(&mut self, line: &[u8]) {
+        let Some(expect) = self.expect else { return };
+        let line = String::from_utf8_lossy(line);
+        self.heard |= match expect.strip_prefix('\n') {
+            Some(start) => line.starts_with(start),
+            None => line.contains(expect),
+        };
+    }
+
+    fn all(&self) -> bool {
+        self.heard
+    }
 }
 
 /// The folders of one running build.
@@ -291,22 +373,34 @@ impl Work {
     fn add_tools(&mut self, builder: &Builder<'_>, plan: &Plan, bin: &Path) -> Result<()> {
         for tool in &plan.tools {
             let toolchain = &builder.project.toolchains[&tool.name];
-            let Some(c) = toolchain.c() else {
-                let ready = builder.tools.ready(toolchain)?;
-                link_programs(&ready.dir, &toolchain.programs, bin)?;
-                continue;
-            };
-            if let Some(host) = &c.host {
-                let found = tools::cross_cc(toolchain, host, plan.choice.arch)?;
-                let cache = builder.store.path("tool-cache").join(format!("host-{}", toolchain.name));
-                self.places.extend([("found", shown(&found)), ("cache", shown(&cache))]);
-            } else {
-                let ready = builder.tools.ready(toolchain)?;
-                self.places.extend([("tool", shown(&ready.dir)), ("cache", shown(&ready.cache))]);
+            match &toolchain.kind {
+                ToolKind::C(c) => self.add_c(builder, plan, toolchain, c)?,
+                ToolKind::Go(go) => {
+                    let ready = builder.tools.ready(toolchain)?;
+                    let root = go.root.as_ref().map_or(ready.dir.clone(), |root| ready.dir.join(root));
+                    self.places.extend([("go", shown(&root)), ("gocache", shown(&ready.cache))]);
+                }
+                ToolKind::Program(_) => {
+                    let ready = builder.tools.ready(toolchain)?;
+                    link_programs(&ready.dir, &toolchain.programs, bin)?;
+                }
             }
         }
-        self.places.push(("host_cc", shown(&tools::host_cc()?)));
+        self.places.extend(builder.libraries(plan)?.map(|libraries| ("libs", shown(&libraries))));
         tools::write_wrappers(plan, bin, &|word| self.fill(word))
+    }
+
+    fn add_c(&mut self, builder: &Builder<'_>, plan: &Plan, toolchain: &Toolchain, c: &CTools) -> Result<()> {
+        if let Some(host) = &c.host {
+            let found = tools::cross_cc(toolchain, host, plan.choice.arch)?;
+            let cache = builder.store.path("tool-cache").join(format!("host-{}", toolchain.name));
+            self.places.extend([("found", shown(&found)), ("cache", shown(&cache))]);
+        } else {
+            let ready = builder.tools.ready(toolchain)?;
+            self.places.extend([("tool", shown(&ready.dir)), ("cache", shown(&ready.cache))]);
+        }
+        self.places.push(("host_cc", shown(&tools::host_cc()?)));
+        Ok(())
     }
 
     /// Replaces the places of a plan's text by this build's folders.
@@ -330,15 +424,62 @@ fn link_programs(tool: &Path, programs: &[RelPath], bin: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The step's word for the screen; kinds of builds share these labels.
-fn verb(label: &str) -> &'static str {
-    match label {
+/// A command as the screen shows it: its verb, and on what. `go build ctr` of containerd is
+/// ("go build", "containerd 1.6.20 aarch64: ctr").
+fn shown_as(command: &Command, choice: &Choice) -> (&'static str, String) {
+    let with = |part: &str| format!("{choice}: {part}");
+    if let Some(program) = command.label.strip_prefix("go build ") {
+        return ("go build", with(program));
+    }
+    if let Some(package) = command.label.strip_prefix("go test ") {
+        return ("go test", with(package));
+    }
+    let verb = match command.label.as_str() {
         "configure" => "configure",
         "defconfig" => "defconfig",
         "oldconfig" => "oldconfig",
         "cc" => "compile",
         _ => "make",
+    };
+    (verb, choice.to_string())
+}
+
+/// Copies a library into the build tree, where it comes before the one that all builds share.
+fn borrow(libraries: Option<&Path>, src: &Path, path: &ImportPath) -> Result<()> {
+    let from = libraries.context("borrowed libraries come from the libraries")?.join("src").join(path.path());
+    if !from.is_dir() {
+        let what = format!("there is no library {path} among those that the lock pins");
+        return Err(Failure::new(Kind::Data, what).next("correct `patched` in the recipe").into());
     }
+    tree::copy(&from, &src.join(GOPATH).join("src").join(path.path()))
+}
+
+/// Links a folder of the source to where Go looks for its import path.
+fn import(work: &Work, folder: Option<&RelPath>, path: &ImportPath) -> Result<()> {
+    let folder = folder.map_or(work.src.clone(), |folder| work.src.join(folder));
+    if !folder.is_dir() {
+        let what = format!("the source has no folder {}, which is imported as {path}", folder.display());
+        return Err(Failure::new(Kind::Data, what).next("correct `import` in the recipe's [build.go]").into());
+    }
+    let at = work.src.join(GOPATH).join("src").join(path.path());
+    if let Some(parent) = at.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    Ok(fs::os::unix::fs::symlink(folder, at)?)
+}
+
+/// Checks that each text is in one of the programs.
+fn linked(src: &Path, programs: &[RelPath], values: &[String]) -> Result<()> {
+    let bytes = programs.iter().map(|program| fs::read(src.join(program))).collect::<std::io::Result<Vec<_>>>()?;
+    let missing = |value: &&String| !bytes.iter().any(|bytes| elf::find(bytes, value.as_bytes()).is_some());
+    let missing: Vec<&str> = values.iter().filter(missing).map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let programs: Vec<&str> = programs.iter().map(RelPath::as_str).collect();
+    let what = format!("{}: not in it is what the linker was to set: {}", programs.join(", "), missing.join(", "));
+    let next = "look for the variable's full path in the source: one that does not exist is ignored without a word";
+    Err(Failure::new(Kind::Check, what).next(next).into())
 }
 
 /// Puts the values into a `.config`, replacing the lines that are there.
@@ -425,25 +566,6 @@ fn inspect(plan: &Plan, work: &Work, arch: Arch) -> Result<()> {
             Err(Failure::new(Kind::Check, what).next(format!("the build tree is kept: {}", work.src.display())).into())
         }
     }
-}
-
-/// Copies a source folder of this repository: modes and times normalised, as an archive's would be.
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for path in project::walk(from)? {
-        let (source, copy) = (from.join(&path), to.join(&path));
-        if let Some(parent) = copy.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        if source.is_symlink() {
-            fs::os::unix::fs::symlink(fs::read_link(&source)?, &copy)?;
-            continue;
-        }
-        fs::copy(&source, &copy)?;
-        set_mode(&copy, if project::is_executable(&source)? { 0o755 } else { 0o644 })?;
-        set_mtime(&copy, EPOCH)?;
-    }
-    Ok(())
 }
 
 /// What a folder of results holds, in the order of the paths.

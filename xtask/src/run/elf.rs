@@ -309,7 +309,8 @@ fn printable(bytes: &[u8]) -> String {
     text.map(|byte| char::from(*byte)).collect()
 }
 
-fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
+/// Where `text` first stands in `bytes`.
+pub fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
     let (first, rest) = text.split_first()?;
     let mut from = 0;
     while let Some(step) = bytes[from..].iter().position(|byte| byte == first) {

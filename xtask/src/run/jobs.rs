@@ -39,6 +39,19 @@ impl Jobs {
         Ok(token)
     }
 
+    /// Waits for one token and takes all others that are free: for a command that is told how many
+    /// processors it has and cannot ask for more later.
+    pub fn free(&self) -> Result<Vec<jobserver::Acquired>> {
+        // One at a time, or two commands would each get a half and both be slow.
+        let _turn = self.all.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut tokens = vec![self.one()?];
+        // An error says that this kernel cannot tell: one is enough.
+        while let Ok(Some(token)) = self.client.try_acquire() {
+            tokens.push(token);
+        }
+        Ok(tokens)
+    }
+
     /// Waits for all tokens: for a command that uses every processor without asking.
     pub fn all(&self) -> Result<Vec<jobserver::Acquired>> {
         let _turn = self.all.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

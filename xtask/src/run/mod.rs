@@ -5,6 +5,8 @@
 
 pub mod build;
 pub mod check;
+pub mod debian_source;
+pub mod diff;
 pub mod elf;
 pub mod fetch;
 pub mod jobs;
@@ -12,4 +14,5 @@ pub mod patch;
 pub mod process;
 pub mod store;
 pub mod tools;
+pub mod tree;
 pub mod unpack;

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use fs_err as fs;
 
-use crate::data::toolchain::{HostTools, Packing, Toolchain};
+use crate::data::project;
+use crate::data::toolchain::{HostTools, Layout, Packing, Toolchain};
 use crate::data::types::{Arch, Sha256};
 use crate::error::{Context, Failure, Kind, Result};
+use crate::plan::step::Package;
 use crate::plan::{EPOCH, Plan};
 use crate::ui::Ui;
 
@@ -55,9 +57,19 @@ impl<'a> Tools<'a> {
         if let Some(ready) = self.unpacked(toolchain) {
             return Ok(ready);
         }
-        let pinned: Vec<_> = toolchain.packings.iter().map(|packing| packing.pinned.clone()).collect();
+        let (packing, files) = self.fetch(toolchain)?;
+        self.unpack(toolchain, packing, &files)
+    }
+
+    /// The files of one packing. Those of one file each are equivalent: whichever can be had will do.
+    fn fetch<'t>(&self, toolchain: &'t Toolchain) -> Result<(&'t Packing, Vec<PathBuf>)> {
+        let packings = &toolchain.packings;
+        if let Some(packing) = packings.iter().find(|packing| packing.files.len() > 1) {
+            return Ok((packing, self.fetcher.all_of(&toolchain.title(), &packing.files)?));
+        }
+        let pinned: Vec<_> = packings.iter().flat_map(|packing| packing.files.clone()).collect();
         let (index, file) = self.fetcher.any_of(&pinned)?;
-        self.unpack(toolchain, &toolchain.packings[index], &file)
+        Ok((&packings[index], vec![file]))
     }
 
     fn unpacked(&self, toolchain: &Toolchain) -> Option<Ready> {
@@ -66,34 +78,74 @@ impl<'a> Tools<'a> {
     }
 
     fn place(&self, toolchain: &Toolchain, packing: &Packing) -> Ready {
-        let name = format!("{}-{}", toolchain.name, packing.pinned.sha256.short());
+        let hashes: Vec<&str> = packing.files.iter().map(|pinned| pinned.sha256.as_str()).collect();
+        let hash =
+            if let [one] = hashes.as_slice() { (*one).to_owned() } else { Sha256::of(hashes.join(" ")).to_string() };
+        let name = format!("{}-{}", toolchain.name, &hash[..12]);
         Ready { dir: self.store.path("tools").join(&name), cache: self.store.path("tool-cache").join(&name) }
     }
 
-    fn unpack(&self, toolchain: &Toolchain, packing: &Packing, file: &Path) -> Result<Ready> {
+    fn unpack(&self, toolchain: &Toolchain, packing: &Packing, files: &[PathBuf]) -> Result<Ready> {
         let task = self.ui.task("unpack", toolchain.title());
         let ready = self.place(toolchain, packing);
-        verify(self.store, file, &packing.pinned.sha256)?;
         let temp = self.store.temp_dir()?;
         let tree = temp.path().join("tree");
-        let options = unpack::Options {
-            strip: if packing.root.is_none() { unpack::Strip::TopFolder } else { unpack::Strip::None },
-            only: packing.root.clone(),
-            mtime: EPOCH,
-            limits: unpack::Limits::default(),
+        let (strip, only) = match &packing.layout {
+            Layout::TopFolder => (unpack::Strip::TopFolder, None),
+            Layout::Folder(folder) => (unpack::Strip::None, Some(folder.clone())),
+            Layout::Whole => (unpack::Strip::None, None),
         };
-        let unpacked = unpack::unpack(file, &tree, &options)?;
+        let options = unpack::Options { strip, only, mtime: EPOCH, limits: unpack::Limits::default() };
+        let mut count = 0;
+        for (pinned, file) in packing.files.iter().zip(files) {
+            verify(self.store, file, &pinned.sha256)?;
+            count += unpack_over(file, &tree, &options)?;
+        }
         for program in &toolchain.programs {
             let path = tree.join(program);
             if !path.is_file() {
-                let what = format!("{} has no `{program}` in {}", toolchain.title(), packing.pinned.file);
+                let packed: Vec<&str> = packing.files.iter().map(|pinned| pinned.file.as_str()).collect();
+                let what = format!("{} has no `{program}` in {}", toolchain.title(), packed.join(", "));
                 return Err(Failure::new(Kind::Data, what).into());
             }
             set_mode(&path, 0o755)?;
         }
         self.store.publish(&tree, &ready.dir)?;
-        task.done(&format!("{} files", unpacked.files));
+        task.done(&format!("{count} files"));
         Ok(ready)
+    }
+
+    /// The GOPATH that holds these libraries, each unpacked once for all that build with them.
+    pub fn libraries(&self, package: &Package) -> Result<PathBuf> {
+        let dir = self.store.path("tools").join(format!("libraries-{}", package.libraries_key().short()));
+        let _turn = self.turn.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if dir.is_dir() {
+            return Ok(dir);
+        }
+        let what = format!("the Go libraries of {}", package.source.package);
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let _lock = self.store.lock(&name, || self.ui.note("waiting", &format!("another process unpacks {what}")))?;
+        if dir.is_dir() {
+            return Ok(dir);
+        }
+        let files = self.fetcher.all_of(&what, &package.libraries)?;
+        let task = self.ui.task("unpack", what);
+        let temp = self.store.temp_dir()?;
+        let tree = temp.path().join("tree");
+        let options = unpack::Options {
+            strip: unpack::Strip::None,
+            only: Some("usr/share/gocode".parse().context("where Debian's Go libraries lie")?),
+            mtime: EPOCH,
+            limits: unpack::Limits::default(),
+        };
+        let mut count = 0;
+        for (pinned, file) in package.libraries.iter().zip(&files) {
+            verify(self.store, file, &pinned.sha256)?;
+            count += unpack_over(file, &tree, &options)?;
+        }
+        self.store.publish(&tree, &dir)?;
+        task.done(&format!("{} packages, {count} files", files.len()));
+        Ok(dir)
     }
 
     /// Compiles and links an empty program, once per tool and architecture: a compiler that does not
@@ -131,6 +183,24 @@ impl<'a> Tools<'a> {
         task.done(scene.libc);
         Ok(())
     }
+}
+
+/// Unpacks an archive over what is in `tree` already; gives the number of its files.
+fn unpack_over(archive: &Path, tree: &Path, options: &unpack::Options) -> Result<u64> {
+    if !tree.exists() {
+        return Ok(unpack::unpack(archive, tree, options)?.files);
+    }
+    let beside = tempfile::tempdir_in(tree.parent().context("a folder to unpack beside")?)?;
+    let part = beside.path().join("part");
+    let unpacked = unpack::unpack(archive, &part, options)?;
+    for path in project::walk(&part)? {
+        let to = tree.join(&path);
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::rename(part.join(&path), to)?;
+    }
+    Ok(unpacked.files)
 }
 
 /// What [`Tools::try_compiler`] needs of a build.

@@ -12,6 +12,7 @@
 //! in whole seconds so that a copy through a tool that knows no nanoseconds stays equal. It must not be
 //! 0, which make takes for a missing file.
 
+mod deb;
 mod decode;
 mod place;
 mod tree;
@@ -23,7 +24,7 @@ use fs_err as fs;
 
 use self::decode::{Budget, Format};
 use self::place::{At, Landing};
-use self::tree::Tree;
+use self::tree::{Outward, Tree};
 use crate::data::types::RelPath;
 use crate::error::{Context, Result, bail};
 use crate::interrupt;
@@ -34,7 +35,9 @@ use crate::ui;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub strip: Strip,
-    /// Takes only this folder, named as it is after stripping; its contents land directly in `into`.
+    /// Takes only this folder, named as it is after stripping; its contents land directly in `into`. Of a
+    /// Debian package, which is made for the root of a system, symlinks to elsewhere in that system are then
+    /// left out, and it may have nothing in the folder.
     pub only: Option<RelPath>,
     /// The time of everything unpacked, in seconds since 1970: not 0, and in the past.
     pub mtime: u64,
@@ -137,27 +140,39 @@ fn fill(archive: &Path, into: &Path, options: &Options) -> Result<Unpacked> {
     let name = archive.file_name().unwrap_or_default().to_string_lossy();
     let mut file = fs::File::open(archive)?;
     let size = file.metadata()?.len();
-    let mut head = Vec::new();
-    (&mut file).take(512).read_to_end(&mut head).with_context(|| format!("read {}", archive.display()))?;
-    file.seek(SeekFrom::Start(0))?;
-
     let at = At::archive(&name);
-    let Some(format) = Format::of(&head) else {
-        return Err(at.refused("is not a tar (plain, gzip, bzip2, xz, zstd) or zip archive"));
+    let Some(format) = format(&mut file).with_context(|| format!("read {}", archive.display()))? else {
+        return Err(at.refused("is not a tar (plain, gzip, bzip2, xz, zstd), zip or deb archive"));
     };
+    // A Debian package is made for the root of a system: what is taken of it may hold links to the rest of
+    // that system, and a package that only stands for another has nothing there.
+    let part_of_system = matches!(format, Format::Deb) && options.only.is_some();
     let mut job = Job {
         archive: at,
         limits: options.limits,
         allowance: options.limits.allowance(size),
         landing: Landing::new(options.strip, options.only.as_ref()),
-        tree: Tree::new(into, options.mtime),
+        tree: Tree::new(into, options.mtime, if part_of_system { Outward::LeftOut } else { Outward::Refused }),
         taken: false,
     };
     match format {
         Format::Zip => job.zip(file)?,
+        Format::Deb => job.deb(file)?,
         Format::Tar(codec) => job.tar(codec.reader(file)?)?,
     }
-    job.finish()
+    if !job.taken && !part_of_system {
+        return Err(job.archive.refused(job.landing.nothing()));
+    }
+    job.tree.finish()
+}
+
+/// What the bytes from here on are, told from the first of them; they can still be read afterwards.
+fn format(file: &mut fs::File) -> std::io::Result<Option<Format>> {
+    let start = file.stream_position()?;
+    let mut head = Vec::new();
+    file.take(512).read_to_end(&mut head)?;
+    file.seek(SeekFrom::Start(start))?;
+    Ok(Format::of(&head))
 }
 
 /// One archive on its way into one folder.
@@ -173,11 +188,13 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn finish(self) -> Result<Unpacked> {
-        if !self.taken {
-            return Err(self.archive.refused(self.landing.nothing()));
+    /// The files of a Debian package: the tar inside it that is its `data`.
+    fn deb(&mut self, mut file: fs::File) -> Result<()> {
+        let size = deb::find_data(&self.archive, &mut file)?;
+        match format(&mut file)? {
+            Some(Format::Tar(codec)) => self.tar(codec.reader(file.take(size))?),
+            _ => Err(self.archive.refused("has a data member that is not a tar")),
         }
-        self.tree.finish()
     }
 
     fn tar(&mut self, reader: Box<dyn Read>) -> Result<()> {

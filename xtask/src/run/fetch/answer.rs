@@ -59,6 +59,24 @@ impl Unavailable {
         Self { what, attempts, failure }
     }
 
+    /// Several files that belong together, each with what the places answered. `replaced`: for one of them,
+    /// Debian's archive has another revision now.
+    pub(super) fn of_set(what: String, missing: &[(String, Vec<Attempt>)], offline: bool, replaced: bool) -> Self {
+        let mut failure = Failure::new(Kind::Source, set_table(missing, offline));
+        if replaced {
+            failure = failure.next(
+                "cargo xtask update RECIPE: the lock (locks/SUITE/PACKAGE.toml) pins a revision that the archive has \
+                 replaced;\nit takes the present one. Stores and mirrors that have the pinned files keep serving them",
+            );
+        }
+        if offline {
+            failure = failure.next("run it again without --offline");
+        }
+        failure = failure.next("bring the files above into a folder, and add --mirror FOLDER");
+        let attempts = missing.iter().flat_map(|(_, attempts)| attempts.clone()).collect();
+        Self { what, attempts, failure }
+    }
+
     /// What is missing and every place's answer, for a table of several.
     pub fn in_full(&self) -> String {
         format!("{self}\n{}", self.failure.message)
@@ -66,15 +84,40 @@ impl Unavailable {
 }
 
 fn table(attempts: &[Attempt], offline: bool) -> String {
-    let mut text = match (attempts.is_empty(), offline) {
-        (true, _) => "there is no place to ask: no mirror, and its recipe names no origin".to_owned(),
-        (false, true) => "offline: only the store and mirror folders were asked".to_owned(),
-        (false, false) => "every place was asked:".to_owned(),
-    };
+    let mut text = asked(attempts.is_empty(), offline).to_owned();
     for Attempt { place, answer } in attempts {
         text.push_str(&format!("\n  {place}\n    {}", answer.replace('\n', "\n    ")));
     }
     text
+}
+
+/// Every missing file, those with the same answers together.
+fn set_table(missing: &[(String, Vec<Attempt>)], offline: bool) -> String {
+    let mut groups: Vec<(&[Attempt], Vec<&str>)> = Vec::new();
+    for (file, attempts) in missing {
+        match groups.iter_mut().find(|(answers, _)| answers == attempts) {
+            Some((_, files)) => files.push(file),
+            None => groups.push((attempts, vec![file])),
+        }
+    }
+    let mut text = asked(groups.iter().all(|(attempts, _)| attempts.is_empty()), offline).to_owned();
+    for (attempts, files) in groups {
+        for file in files {
+            text.push_str(&format!("\n  {file}"));
+        }
+        for Attempt { place, answer } in attempts {
+            text.push_str(&format!("\n    {place}: {}", answer.replace('\n', "\n      ")));
+        }
+    }
+    text
+}
+
+fn asked(nobody: bool, offline: bool) -> &'static str {
+    match (nobody, offline) {
+        (true, _) => "there is no place to ask: no mirror, and its recipe names no origin",
+        (false, true) => "offline: only the store and mirror folders were asked",
+        (false, false) => "every place was asked:",
+    }
 }
 
 /// What a person needs to judge bytes that are not the pinned ones.

@@ -1,9 +1,13 @@
 //! Debian's archive through the machine's own apt: as any user, and without touching the machine's apt.
 //!
-//! Each suite has a folder in the store with lists of its own. A source package's revision is not
-//! pinned: whichever one carries the wanted sha256 is asked for that single file.
+//! Each suite has a folder in the store with lists of its own. A package's revision is not asked for:
+//! whichever one carries the wanted sha256 is asked for that single file.
 
-use std::collections::BTreeMap;
+mod download;
+mod index;
+mod resolve;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -12,16 +16,22 @@ use xshell::{Shell, cmd};
 
 use super::answer::{Answer, Candidate};
 use super::{CLIENT_LIMIT, Clients};
-use crate::data::source::DebianSource;
-use crate::data::types::Sha256;
-use crate::error::Result;
+use crate::data::types::{Name, Package, Sha256};
+use crate::error::{Context, Result};
 use crate::run::process::{Finished, Spawn};
-use crate::run::store::{self, Store};
+use crate::run::store::{self, Lock, Store};
 use crate::ui::Task;
+use index::{Index, Revision};
+pub(super) use resolve::Trust;
 
 /// Names a mirror of Debian's archive where the machine's apt knows none.
 pub const MIRROR_VARIABLE: &str = "SLIPWAY_DEBIAN_MIRROR";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Whose binary packages are looked at, besides those for all: the build machine's, whatever this one is.
+const ARCHITECTURE: &str = "amd64";
+/// apt says MD5 too where it may.
+const FORCE_SHA256: [&str; 2] = ["-o", "Acquire::ForceHash=SHA256"];
 
 /// What is wrong on the way to the archive, as its answer; not an error of ours.
 type Answered<T> = Result<std::result::Result<T, String>>;
@@ -37,6 +47,34 @@ pub(super) struct Archive {
     updated: Mutex<BTreeMap<String, std::result::Result<(), String>>>,
 }
 
+/// The package that carries a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Carrier {
+    Source(Package),
+    Binary(Package),
+}
+
+/// A file that is looked for.
+pub(super) struct Wanted<'a> {
+    pub carrier: &'a Carrier,
+    pub sha256: &'a Sha256,
+}
+
+/// Where the archive has a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub url: String,
+    pub size: u64,
+}
+
+/// Why the archive does not have a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub why: String,
+    /// The suite was asked and carries other bytes or none: the pin is out of date.
+    pub replaced: bool,
+}
+
 /// One suite's folder in the store.
 struct Suite {
     name: String,
@@ -44,89 +82,157 @@ struct Suite {
     uri: String,
 }
 
+impl Carrier {
+    pub fn package(&self) -> &Package {
+        match self {
+            Self::Source(package) | Self::Binary(package) => package,
+        }
+    }
+}
+
 impl Archive {
     pub fn new(store: Store, clients: Clients, mirror: Option<String>) -> Self {
         Self { store, clients, mirror, learnt: OnceLock::new(), updated: Mutex::default() }
     }
 
-    /// The file with this sha256, whichever revision of the source package carries it.
-    pub fn get(&self, source: &DebianSource, sha256: &Sha256, task: &Task) -> Result<Answer> {
-        let (url, size) = match self.locate(source, sha256, task)? {
-            Ok(found) => found,
+    /// The file with this sha256, whichever revision of the package carries it.
+    pub fn get(&self, suite: &Name, carrier: &Carrier, sha256: &Sha256, task: &Task) -> Result<Answer> {
+        let located = match self.locate(suite, &[Wanted { carrier, sha256 }], task)? {
+            Ok(located) => located.into_iter().next().context("one answer for one file")?,
             Err(why) => return Ok(Answer::Miss(why)),
         };
-        task.bytes(0, Some(size));
-        self.download(&self.suite_dir(source).join("apt.conf"), &url, sha256)
+        let found = match located {
+            Ok(found) => found,
+            Err(lost) => return Ok(Answer::Miss(lost.why)),
+        };
+        task.bytes(0, Some(found.size));
+        let temp = self.store.temp_dir()?;
+        let mut taken = None;
+        let answers = self.download(suite, &[(found, sha256.clone())], temp.path(), &mut |_, candidate| {
+            taken = Some(candidate);
+            Ok(())
+        })?;
+        Ok(match (taken, answers.into_iter().next()) {
+            (Some(candidate), _) => Answer::File(Candidate { _temp: Some(temp), ..candidate }),
+            (None, Some(Err(why))) => Answer::Miss(why),
+            (None, _) => Answer::Miss("apt gave no answer".to_owned()),
+        })
     }
 
-    fn locate(&self, source: &DebianSource, sha256: &Sha256, task: &Task) -> Answered<(String, u64)> {
+    /// Where each of the files is, from lists that were updated in this run before they are called too old.
+    pub fn locate(
+        &self,
+        suite: &Name,
+        wanted: &[Wanted<'_>],
+        task: &Task,
+    ) -> Answered<Vec<std::result::Result<Found, Lost>>> {
+        let suite = match self.suite(suite)? {
+            Ok(suite) => suite,
+            Err(why) => return Ok(Err(why)),
+        };
+        let _lock = self.lock(&suite, task)?;
+        suite.prepare(&self.clients)?;
+        if !suite.ready()
+            && let Err(why) = self.update(&suite)?
+        {
+            return Ok(Err(why));
+        }
+        let mut index = self.index(&suite, wanted)?;
+        if wanted.iter().any(|wanted| index.revision(wanted).is_none()) && !self.is_updated(&suite) {
+            if let Err(why) = self.update(&suite)? {
+                return Ok(Err(why));
+            }
+            index = self.index(&suite, wanted)?;
+        }
+        self.addresses(&suite, wanted, &index).map(Ok)
+    }
+
+    /// The suite's folder, if this machine can ask the archive at all.
+    fn suite(&self, name: &Name) -> Answered<Suite> {
         if self.clients.find("apt-get").is_none() {
             let advice = "this machine has no apt-get, through which Debian's archive is asked";
             return Ok(Err(format!("{advice}: use a mirror folder, or a Debian machine or container")));
         }
-        let uri = match self.uri()? {
-            Ok(uri) => uri,
-            Err(why) => return Ok(Err(why)),
-        };
-        let suite = Suite { name: source.suite.to_string(), dir: self.suite_dir(source), uri };
-        let _lock = self.store.lock(&format!("apt-{}", suite.name), || task.now("waiting for apt's lists"))?;
-        self.find(&suite, source.package.as_str(), sha256)
+        Ok(self.uri()?.map(|uri| Suite { name: name.to_string(), dir: self.suite_dir(name), uri }))
     }
 
-    /// The file's address, from lists that were updated in this run before they are called too old.
-    fn find(&self, suite: &Suite, package: &str, sha256: &Sha256) -> Answered<(String, u64)> {
-        suite.prepare(&self.clients)?;
-        if !suite.ready()
-            && let Err(why) = self.update(suite)?
-        {
-            return Ok(Err(why));
-        }
-        let mut sources = self.sources(suite, package)?;
-        if version_with(&sources, sha256).is_none() && !self.is_updated(suite) {
-            if let Err(why) = self.update(suite)? {
-                return Ok(Err(why));
+    fn lock(&self, suite: &Suite, task: &Task) -> Result<Lock> {
+        self.store.lock(&format!("apt-{}", suite.name), || task.now("waiting for apt's lists"))
+    }
+
+    /// What the lists say of the packages that carry the files.
+    fn index(&self, suite: &Suite, wanted: &[Wanted<'_>]) -> Result<Index> {
+        let carriers: BTreeSet<&Carrier> = wanted.iter().map(|wanted| wanted.carrier).collect();
+        let mut binaries = Vec::new();
+        let mut index = Index::default();
+        for carrier in carriers {
+            match carrier {
+                Carrier::Source(package) => drop(index.0.insert(carrier.clone(), self.sources(suite, package)?)),
+                Carrier::Binary(package) => binaries.push(package.as_str()),
             }
-            sources = self.sources(suite, package)?;
         }
-        match version_with(&sources, sha256) {
-            Some(version) => self.address(suite, package, version, sha256),
-            None => Ok(Err(not_carried(suite, package, &sources))),
+        for revision in self.binaries(suite, &binaries)? {
+            let Ok(package) = revision.package.parse() else { continue };
+            index.0.entry(Carrier::Binary(package)).or_default().push(revision);
         }
+        Ok(index)
     }
 
-    fn sources(&self, suite: &Suite, package: &str) -> Result<Vec<Source>> {
-        let shell = Shell::new()?;
+    fn sources(&self, suite: &Suite, package: &Package) -> Result<Vec<Revision>> {
+        let (shell, package) = (Shell::new()?, package.as_str());
         let command = cmd!(shell, "apt-cache showsrc --only-source {package}");
-        Ok(parse_showsrc(&self.run(suite, command)?.text()))
+        Ok(index::revisions(&self.run(suite, command)?.text()))
     }
 
-    fn address(&self, suite: &Suite, package: &str, version: &str, sha256: &Sha256) -> Answered<(String, u64)> {
-        let shell = Shell::new()?;
-        let wanted = format!("{package}={version}");
-        let options = ["-o", "Acquire::ForceHash=SHA256"];
-        let command = cmd!(shell, "apt-get {options...} source --only-source --download-only --print-uris {wanted}");
-        let finished = self.run(suite, command)?;
-        match address_of(&finished.text(), sha256) {
-            Some(found) => Ok(Ok(found)),
-            None => Ok(Err(format!("apt-get names no address for {wanted}: {}", complaint(&finished)))),
+    /// One call for all: names that the lists do not know do not hold up the others.
+    fn binaries(&self, suite: &Suite, packages: &[&str]) -> Result<Vec<Revision>> {
+        if packages.is_empty() {
+            return Ok(Vec::new());
         }
+        let shell = Shell::new()?;
+        Ok(index::revisions(&self.run(suite, cmd!(shell, "apt-cache show {packages...}"))?.text()))
     }
 
-    /// Has apt fetch this one file: others of the package may be gone from the mirror.
-    fn download(&self, config: &Path, url: &str, sha256: &Sha256) -> Result<Answer> {
-        let helper = self.clients.find("apt-helper").unwrap_or_else(|| "/usr/lib/apt/apt-helper".into());
-        let temp = self.store.temp_dir()?;
-        let path = temp.path().join("file");
-        let digest = format!("SHA256:{sha256}");
-        let shell = Shell::new()?;
-        let command = cmd!(shell, "{helper} download-file {url} {path} {digest}");
-        let finished =
-            Spawn::host(command.env("APT_CONFIG", config).env("LC_ALL", "C")).limit(CLIENT_LIMIT).output()?;
-        if !finished.success() {
-            return Ok(Answer::Miss(format!("apt could not fetch {url}: {}", complaint(&finished))));
+    fn addresses(
+        &self,
+        suite: &Suite,
+        wanted: &[Wanted<'_>],
+        index: &Index,
+    ) -> Result<Vec<std::result::Result<Found, Lost>>> {
+        let (mut sources, mut binaries) = (BTreeSet::new(), BTreeSet::new());
+        for wanted in wanted {
+            let Some(revision) = index.revision(wanted) else { continue };
+            let exact = format!("{}={}", wanted.carrier.package(), revision.version);
+            match wanted.carrier {
+                Carrier::Source(_) => sources.insert(exact),
+                Carrier::Binary(_) => binaries.insert(exact),
+            };
         }
-        let (sha256, size) = (store::hash_file(&path)?, fs::metadata(&path)?.len());
-        Ok(Answer::File(Candidate { path, sha256, size, remark: None, _temp: Some(temp) }))
+        let (mut found, mut complaints) = (BTreeMap::new(), Vec::new());
+        let shell = Shell::new()?;
+        let mut ask = |command| -> Result<()> {
+            let finished = self.run(suite, command)?;
+            let all = index::addresses(&finished.text());
+            complaints.extend(all.is_empty().then(|| complaint(&finished)));
+            found.extend(all.into_iter().map(|(_, sha256, found)| (sha256, found)));
+            Ok(())
+        };
+        for exact in &sources {
+            ask(cmd!(shell, "apt-get {FORCE_SHA256...} source --only-source --download-only --print-uris {exact}"))?;
+        }
+        if !binaries.is_empty() {
+            ask(cmd!(shell, "apt-get {FORCE_SHA256...} download --print-uris {binaries...}"))?;
+        }
+        let answer = |wanted: &Wanted<'_>| match (index.revision(wanted), found.get(wanted.sha256)) {
+            (None, _) => Err(Lost { why: index.lost(&suite.name, wanted.carrier), replaced: true }),
+            (Some(_), Some(found)) => Ok(found.clone()),
+            (Some(revision), None) => {
+                let (package, complaint) = (wanted.carrier.package(), complaints.join("\n"));
+                let why = format!("apt-get names no address for {package}={}: {complaint}", revision.version);
+                Err(Lost { why, replaced: false })
+            }
+        };
+        Ok(wanted.iter().map(answer).collect())
     }
 
     fn update(&self, suite: &Suite) -> Answered<()> {
@@ -141,12 +247,12 @@ impl Archive {
     fn update_lists(&self, suite: &Suite) -> Answered<()> {
         let mut why = String::new();
         for signed in [Path::new(KEYRING).is_file(), false] {
-            suite.write_sources(signed)?;
+            store::write_atomic(&suite.dir.join("sources.list"), suite.sources(signed).as_bytes())?;
             let shell = Shell::new()?;
             let finished = self.run(suite, cmd!(shell, "apt-get -q update"))?;
             let complaint = complaint(&finished);
             if finished.success() && !finished.text().contains("\nE: ") {
-                store::write_atomic(&suite.dir.join("updated"), suite.uri.as_bytes())?;
+                store::write_atomic(&suite.dir.join("updated"), suite.sources(signed).as_bytes())?;
                 return Ok(Ok(()));
             }
             why = format!("apt-get update failed for {} {}: {complaint}", suite.uri, suite.name);
@@ -197,8 +303,8 @@ impl Archive {
         spawn.limit(CLIENT_LIMIT).output()
     }
 
-    fn suite_dir(&self, source: &DebianSource) -> PathBuf {
-        self.store.path("apt").join(source.suite.as_str())
+    fn suite_dir(&self, suite: &Name) -> PathBuf {
+        self.store.path("apt").join(suite.as_str())
     }
 }
 
@@ -219,16 +325,27 @@ impl Suite {
         store::set_mode(&path, 0o600)
     }
 
-    /// True if the lists were updated from the archive's present address, by this run or an earlier one.
+    /// True if lists of the same kinds were updated from the archive's present address, by this run or an
+    /// earlier one.
     fn ready(&self) -> bool {
-        fs::read_to_string(self.dir.join("updated")).is_ok_and(|uri| uri == self.uri)
+        [true, false].into_iter().any(|signed| self.updated_from(&self.sources(signed)))
     }
 
-    fn write_sources(&self, signed: bool) -> Result<()> {
-        // Unsigned lists do no harm: they only say where to look, the pinned sha256 decides what is believed.
-        let options = if signed { format!("[signed-by={KEYRING}]") } else { "[trusted=yes]".to_owned() };
-        let line = format!("deb-src {options} {} {} main\n", self.uri, self.name);
-        store::write_atomic(&self.dir.join("sources.list"), line.as_bytes())
+    /// True if the lists that are here were checked against Debian's keys.
+    fn is_signed(&self) -> bool {
+        self.updated_from(&self.sources(true))
+    }
+
+    fn updated_from(&self, sources: &str) -> bool {
+        fs::read_to_string(self.dir.join("updated")).is_ok_and(|updated| updated == sources)
+    }
+
+    /// The text of apt's `sources.list`. For finding a file unsigned lists do no harm: they only say where to
+    /// look, the pinned sha256 decides what is believed.
+    fn sources(&self, signed: bool) -> String {
+        let trust = if signed { format!("signed-by={KEYRING}") } else { "trusted=yes".to_owned() };
+        let (uri, name) = (&self.uri, &self.name);
+        format!("deb [arch={ARCHITECTURE} {trust}] {uri} {name} main\ndeb-src [{trust}] {uri} {name} main\n")
     }
 }
 
@@ -255,54 +372,15 @@ fn config(host: &str, dir: &Path) -> String {
         ("Acquire::Languages", "none".to_owned()),
         ("Acquire::http::Timeout", "30".to_owned()),
         ("Acquire::https::Timeout", "30".to_owned()),
+        ("APT::Architecture", ARCHITECTURE.to_owned()),
+        ("APT::Architectures::", ARCHITECTURE.to_owned()), // Else this machine's own, and its foreign ones.
+        ("APT::Install-Recommends", "false".to_owned()),
         ("APT::Sandbox::User", "root".to_owned()), // The _apt user could not write into the store.
         ("APT::Update::Error-Mode", "any".to_owned()), // Else a failed update exits with 0.
     ] {
         text.push_str(&format!("{name} \"{value}\";\n"));
     }
     text
-}
-
-/// A source package in apt's lists.
-#[derive(Debug, PartialEq, Eq)]
-struct Source {
-    version: String,
-    digests: Vec<String>,
-}
-
-fn parse_showsrc(text: &str) -> Vec<Source> {
-    let stanzas = text.split("\n\n").filter_map(|stanza| {
-        let version = stanza.lines().find_map(|line| line.strip_prefix("Version: "))?;
-        let list = stanza.lines().skip_while(|line| !line.starts_with("Checksums-Sha256:")).skip(1);
-        let files = list.take_while(|line| line.starts_with(' '));
-        let digests = files.filter_map(|line| line.split_whitespace().next()).map(ToOwned::to_owned).collect();
-        Some(Source { version: version.trim().to_owned(), digests })
-    });
-    stanzas.collect()
-}
-
-fn version_with<'a>(sources: &'a [Source], sha256: &Sha256) -> Option<&'a str> {
-    let carries = |source: &&Source| source.digests.iter().any(|digest| digest == sha256.as_str());
-    sources.iter().find(carries).map(|source| source.version.as_str())
-}
-
-fn not_carried(suite: &Suite, package: &str, sources: &[Source]) -> String {
-    if sources.is_empty() {
-        return format!("{} has no source package {package}", suite.name);
-    }
-    let versions: Vec<&str> = sources.iter().map(|source| source.version.as_str()).collect();
-    format!("{} has {package} {}, without a file that has this sha256", suite.name, versions.join(", "))
-}
-
-/// Address and size from apt's lines `'URL' file size SHA256:…`.
-fn address_of(text: &str, sha256: &Sha256) -> Option<(String, u64)> {
-    let digest = format!("SHA256:{sha256}");
-    text.lines().find_map(|line| {
-        let (url, rest) = line.strip_prefix('\'')?.split_once('\'')?;
-        let words: Vec<&str> = rest.split_whitespace().collect();
-        let size = words.get(1)?.parse().ok()?;
-        words.contains(&digest.as_str()).then(|| (url.to_owned(), size))
-    })
 }
 
 /// The address of Debian's archive among the machine's index targets, lines `URI|SUITE|COMPONENT`.
@@ -371,33 +449,6 @@ mod tests {
         assert_eq!(debian_uri(ubuntu, false), None);
         assert!(!is_debian("NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\n"));
         assert!(is_debian("PRETTY_NAME=\"Debian GNU/Linux 12\"\nID=debian\n"));
-    }
-
-    #[test]
-    fn a_revision_is_found_by_its_files() {
-        let (orig, other) = (Sha256::of("orig"), Sha256::of("other"));
-        let text = format!(
-            "Package: iptables\nVersion: 1.8.9-2\nFiles:\n 00 1 a.dsc\nChecksums-Sha256:\n {other} 27 a.dsc\n \
-             {orig} 63 iptables_1.8.9.orig.tar.xz\nHomepage: https://a.example/\n\nPackage: iptables\n\
-             Version: 1.8.7-1\nChecksums-Sha256:\n {other} 5 b.dsc\n\n"
-        );
-        let sources = parse_showsrc(&text);
-        assert_eq!(version_with(&sources, &orig), Some("1.8.9-2"));
-        assert_eq!(version_with(&sources, &Sha256::of("none")), None);
-        let suite = Suite { name: "bookworm".into(), dir: PathBuf::new(), uri: String::new() };
-        let message = "bookworm has iptables 1.8.9-2, 1.8.7-1, without a file that has this sha256";
-        assert_eq!(not_carried(&suite, "iptables", &sources), message);
-    }
-
-    #[test]
-    fn one_address_is_picked() {
-        let (orig, dsc) = (Sha256::of("orig"), Sha256::of("dsc"));
-        let text = format!(
-            "Need to get 666 kB of source archives.\n'http://m.example/i_1.dsc' i_1.dsc 27 SHA256:{dsc}\n\
-             'http://m.example/i_1.orig.tar.xz' i_1.orig.tar.xz 637848 SHA256:{orig}\n"
-        );
-        assert_eq!(address_of(&text, &orig), Some(("http://m.example/i_1.orig.tar.xz".to_owned(), 637_848)));
-        assert_eq!(address_of(&text, &Sha256::of("none")), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod git;
 mod http;
 pub mod mirror;
 pub mod pip;
+mod set;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -21,14 +22,16 @@ pub use answer::{Attempt, Unavailable};
 pub use debian::MIRROR_VARIABLE;
 pub use http::Limits;
 
-use crate::data::source::{DebianSource, Git, Origin, Pinned};
-use crate::data::types::{Name, Version};
-use crate::error::{Context, Result};
+use crate::data::lock;
+use crate::data::source::{Git, Origin, Pinned};
+use crate::data::types::{Name, Package, Version};
+use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
 use crate::run::process;
 use crate::run::store::{self, Lock, Store};
 use crate::ui::{self, Task, Ui};
 use answer::{Answer, Candidate};
+use debian::{Carrier, Trust};
 use mirror::Mirror;
 
 /// For one of the machine's own clients to do its work: large repositories on slow lines, but not for ever.
@@ -43,6 +46,9 @@ pub struct Fetcher {
     clients: Clients,
     http: http::Http,
     debian: debian::Archive,
+    trust: Trust,
+    /// One thread at a time fetches a set of files.
+    sets: Mutex<()>,
 }
 
 /// Where the machine's own clients (apt-get, pip, git) are: in `PATH`, or in one folder only.
@@ -81,7 +87,7 @@ impl Fetcher {
         let clients = Clients::default();
         let debian = debian::Archive::new(store.clone(), clients.clone(), debian_mirror);
         let http = http::Http::new(Limits::default());
-        Ok(Self { store, mirrors, offline, ui, clients, http, debian })
+        Ok(Self { store, mirrors, offline, ui, clients, http, debian, trust: Trust::Signed, sets: Mutex::default() })
     }
 
     /// The same with other limits.
@@ -94,6 +100,12 @@ impl Fetcher {
     pub fn with_clients(mut self, dir: &Path, debian_mirror: Option<String>) -> Self {
         self.clients = Clients { dir: Some(dir.to_owned()) };
         self.debian = debian::Archive::new(self.store.clone(), self.clients.clone(), debian_mirror);
+        self
+    }
+
+    /// The same, believing lists of Debian's archive that nobody signed when a lock is made from them.
+    pub fn trusting_unsigned_lists(mut self) -> Self {
+        self.trust = Trust::Anything;
         self
     }
 
@@ -175,6 +187,19 @@ impl Fetcher {
             .with_context(|| format!("unpack {} into {}", repository_name(git), into.display()))
     }
 
+    /// Makes the lock of a source package as the suite has it now.
+    pub fn resolve(&self, suite: &Name, package: &Package) -> Result<lock::Lock> {
+        let resolve = || format!("resolve {package} in {suite}");
+        if self.offline {
+            let what = "only Debian's archive knows what it has now, and it is not asked: offline";
+            return Err(Failure::new(Kind::Source, what)).with_context(resolve);
+        }
+        let task = self.ui.task("resolve", format!("{package} in {suite}"));
+        let lock = self.debian.resolve(suite, package, self.trust, &task).with_context(resolve)?;
+        task.done(&format!("{}, {} libraries", lock.version, lock.library.len()));
+        Ok(lock)
+    }
+
     /// All of them, `threads` at a time. No failure stops the others.
     pub fn fetch_all(&self, wanted: &[Vec<Pinned>], gits: &[Git], threads: usize) -> Fetched {
         let files = wanted.iter().map(|_| Mutex::new(None)).collect::<Vec<_>>();
@@ -234,7 +259,7 @@ struct Ask {
 enum How {
     Copy(PathBuf),
     Url(String),
-    Debian(DebianSource),
+    Debian(Name, Carrier),
     Pip(Name, Version),
     Git(String),
     /// The answer is known without asking.
@@ -252,7 +277,12 @@ impl Ask {
             Origin::Debian(source) => (
                 format!("the Debian archive ({}, {})", source.suite, source.package),
                 "the Debian archive",
-                How::Debian(source.clone()),
+                How::Debian(source.suite.clone(), Carrier::Source(source.package.clone())),
+            ),
+            Origin::Deb(binary) => (
+                format!("the Debian archive ({}, {} {})", binary.suite, binary.package, binary.version),
+                "the Debian archive",
+                How::Debian(binary.suite.clone(), Carrier::Binary(binary.package.clone())),
             ),
             Origin::Pip { package, version } => {
                 (format!("pip ({package} {version})"), "pip", How::Pip(package.clone(), version.clone()))
@@ -318,7 +348,7 @@ impl Fetcher {
                 let partial = self.partial(pinned.sha256.as_str());
                 self.http.get(&http::Wanted { url, partial: &partial, expected: Some(&pinned.sha256), task })?
             }
-            How::Debian(source) => self.debian.get(source, &pinned.sha256, task)?,
+            How::Debian(suite, carrier) => self.debian.get(suite, carrier, &pinned.sha256, task)?,
             How::Pip(package, version) => pip::get(&self.store, &self.clients, pinned, package, version)?,
             How::Git(_) => unreachable!("only commits are asked of git"),
         };
@@ -357,7 +387,7 @@ impl Fetcher {
             How::Git(address) => git::fetch(&self.store, &self.clients, address, git.tag.as_deref(), &git.commit),
             How::Copy(path) => git::verify(&self.store, &self.clients, path, &git.commit),
             How::Url(url) => self.ask_pack(url, git, task),
-            How::Debian(_) | How::Pip(..) => unreachable!("only files are asked of these"),
+            How::Debian(..) | How::Pip(..) => unreachable!("only files are asked of these"),
         }
     }
 

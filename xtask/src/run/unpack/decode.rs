@@ -6,16 +6,18 @@ use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
-use fs_err as fs;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
+use super::deb;
 use crate::error::{Context, Result};
 use crate::ui;
 
 /// What an archive's first bytes say it is.
 pub(super) enum Format {
     Zip,
+    /// A Debian package: an ar archive with a tar in it.
+    Deb,
     Tar(Codec),
 }
 
@@ -33,6 +35,7 @@ impl Format {
     pub fn of(head: &[u8]) -> Option<Self> {
         let codec = match head {
             [b'P', b'K', 3, 4, ..] => return Some(Self::Zip),
+            _ if head.starts_with(deb::MAGIC) => return Some(Self::Deb),
             [0x1f, 0x8b, ..] => Codec::Gzip,
             [b'B', b'Z', b'h', ..] => Codec::Bzip2,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Codec::Xz,
@@ -48,7 +51,7 @@ impl Format {
 
 impl Codec {
     /// All that is compressed in `file`: every member, stream or frame, one behind the other.
-    pub fn reader(self, file: fs::File) -> Result<Box<dyn Read>> {
+    pub fn reader(self, file: impl Read + 'static) -> Result<Box<dyn Read>> {
         let file = BufReader::with_capacity(128 * 1024, file);
         Ok(match self {
             Self::Plain => Box::new(file),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use super::Unpacked;
-use super::place::{At, check_target, shown};
+use super::place::{At, leads_out, shown};
 use crate::error::Result;
 use crate::interrupt;
 use crate::run::store;
@@ -26,9 +26,17 @@ enum Node {
     Symlink,
 }
 
+/// What becomes of a symlink that leads out of the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outward {
+    Refused,
+    LeftOut,
+}
+
 pub(super) struct Tree<'a> {
     root: &'a Path,
     mtime: u64,
+    outward: Outward,
     /// By place: `/`-separated, below the root.
     nodes: HashMap<Vec<u8>, Node>,
     unpacked: Unpacked,
@@ -36,9 +44,9 @@ pub(super) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    pub fn new(root: &'a Path, mtime: u64) -> Self {
+    pub fn new(root: &'a Path, mtime: u64, outward: Outward) -> Self {
         let nodes = HashMap::from([(Vec::new(), Node::Folder)]);
-        Self { root, mtime, nodes, unpacked: Unpacked::default(), buffer: vec![0; 128 * 1024] }
+        Self { root, mtime, outward, nodes, unpacked: Unpacked::default(), buffer: vec![0; 128 * 1024] }
     }
 
     /// A folder, which may be there already: archives repeat them.
@@ -67,7 +75,13 @@ impl<'a> Tree<'a> {
     }
 
     pub fn symlink(&mut self, at: &At, place: &[u8], target: &[u8]) -> Result<()> {
-        check_target(at, place, target)?;
+        if let Some(how) = leads_out(at, place, target)? {
+            if self.outward == Outward::Refused {
+                return Err(at.refused(format!("is a symlink to `{}`, which {how}", shown(target))));
+            }
+            // Its place is taken all the same: nothing may land behind it.
+            return self.claim(at, place, Node::Symlink).map(|_| ());
+        }
         let path = self.claim(at, place, Node::Symlink)?;
         fs::os::unix::fs::symlink(OsStr::from_bytes(target), &path)?;
         store::set_mtime(&path, self.mtime)
