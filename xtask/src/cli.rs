@@ -55,10 +55,14 @@ pub enum Command {
     Fetch(Fetch),
     /// Write every source and tool into a folder that serves as --mirror on a closed network
     Mirror(Mirror),
+    /// Renew a program's lock: the revisions of its Debian source and libraries that the archive has now
+    Update(Update),
     /// Print what would be done, step by step, without doing it
     Plan(Plan),
     /// List recipes, targets and toolchains
     List,
+    /// Open a program's patched source to edit; with --save, turn the edits into a patch file
+    Patch(Patch),
     /// Tell what this machine has and lacks, and the line that mends it
     Doctor,
     /// Remove build results and dist/; with --all also sources and tools
@@ -117,6 +121,21 @@ pub struct Mirror {
 }
 
 #[derive(Debug, Args)]
+pub struct Update {
+    /// The program: a name of `cargo xtask list`
+    pub name: String,
+    /// The version [default: the newest that has a recipe]
+    #[arg(long)]
+    pub version: Option<Version>,
+    /// Write nothing; exit status 6 if the lock is not what the archive has now
+    #[arg(long)]
+    pub check: bool,
+    /// Believe lists that are not signed by Debian, as of a mirror of your own
+    #[arg(long)]
+    pub unsigned: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Plan {
     /// One program
     #[arg(required_unless_present = "target")]
@@ -132,6 +151,25 @@ pub struct Plan {
     /// The C toolchain
     #[arg(long, value_name = "NAME")]
     pub toolchain: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Patch {
+    /// The program: a name of `cargo xtask list`
+    pub name: String,
+    #[command(flatten)]
+    pub which: Which,
+    /// Turn the edits into patches/NAME/VERSION/0001-WHAT.patch, numbered after the last
+    #[arg(long, value_name = "WHAT", requires = "why")]
+    pub save: Option<String>,
+    /// The patch's header: why it is needed, where it comes from
+    #[arg(long, value_name = "TEXT", requires = "save")]
+    pub why: Option<String>,
+    /// Open the tree anew and lose what was edited
+    #[arg(long, conflicts_with = "save")]
+    pub discard: bool,
+    #[command(flatten)]
+    pub places: Places,
 }
 
 #[derive(Debug, Args)]
@@ -206,8 +244,10 @@ fn run(command: &Command, global: &Global, ui: &Ui) -> Result<()> {
         Command::Recipe(args) => commands::build::recipe(&project()?, args, ui),
         Command::Fetch(args) => commands::fetch::fetch(&project()?, args, ui),
         Command::Mirror(args) => commands::fetch::mirror(&project()?, args, ui),
+        Command::Update(args) => commands::update::run(&project()?, args, ui),
         Command::Plan(args) => commands::show::plan(&project()?, args, ui),
         Command::List => commands::show::list(&project()?, ui),
+        Command::Patch(args) => commands::patch::patch(&project()?, args, ui),
         Command::Doctor => commands::doctor::doctor(&project()?, ui),
         Command::Clean(args) => commands::clean::clean(&project()?, args, ui),
     }

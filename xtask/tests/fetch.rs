@@ -624,7 +624,7 @@ fn apts_lists_are_refreshed_once_a_run_when_they_are_too_old() {
     let apt_cache = format!("case $(wc -l <{updates}) in 1) echo '{old}' ;; *) echo '{new}' ;; esac");
     program(&bin.join("apt-cache"), &apt_cache);
     program(&bin.join("apt-helper"), "cp \"${2#file:}\" \"$3\"");
-    let wanted = Pinned { origins: vec![debian("a")], ..pinned(&[]) };
+    let wanted = Pinned { origins: vec![debian("tool")], ..pinned(&[]) };
     let run = || bench.fetcher().with_clients(&bin, Some("http://m.example/debian".to_owned()));
     let updated = || fs_err::read_to_string(&updates).unwrap().lines().count();
 
@@ -632,7 +632,7 @@ fn apts_lists_are_refreshed_once_a_run_when_they_are_too_old() {
     for _ in 0..2 {
         let error = first.file(&wanted).unwrap_err();
         let answer = &unavailable(&error).attempts[0].answer;
-        assert_eq!(answer, "bookworm has a 0.9-1, without a file that has this sha256");
+        assert_eq!(answer, "bookworm has tool 0.9-1 now, without a file that has this sha256");
         assert_eq!(updated(), 1);
     }
     assert_fetched(&bench, &run().file(&wanted).unwrap());

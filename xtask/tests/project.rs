@@ -37,7 +37,7 @@ fn the_list() {
 #[test]
 fn the_help() {
     insta::assert_snapshot!(xtask(&["--help"]).stdout);
-    for command in ["bundle", "recipe", "fetch", "mirror", "plan", "clean"] {
+    for command in ["bundle", "recipe", "fetch", "mirror", "update", "plan", "clean"] {
         insta::assert_snapshot!(format!("help-{command}"), xtask(&[command, "--help"]).stdout);
     }
 }
@@ -105,20 +105,30 @@ fn the_recipe_reference_is_complete() {
         ("recipes/x.toml", "[release.\"1\".archive]\nwrong = 1\n"),
         ("recipes/x.toml", "[release.\"1\".git]\nwrong = 1\n"),
         ("recipes/x.toml", "[release.\"1\".tree]\nwrong = 1\n"),
+        ("recipes/x.toml", "[release.\"1\".debian]\nwrong = 1\n"),
         ("recipes/x.toml", "[build.wrong]\n"),
         ("recipes/x.toml", "[build.autotools]\nwrong = 1\n"),
         ("recipes/x.toml", "[build.make]\nwrong = 1\n"),
         ("recipes/x.toml", "[build.kconfig]\nwrong = 1\n"),
         ("recipes/x.toml", "[build.cc]\nwrong = 1\n"),
+        ("recipes/x.toml", "[build.go]\nwrong = 1\n"),
+        ("recipes/x.toml", "[build.go]\nmode = \"wrong\"\n"),
+        ("recipes/x.toml", "[build.go]\nprograms.x = { wrong = 1 }\n"),
+        ("recipes/x.toml", "[build.go]\ntests = [{ wrong = 1 }]\n"),
         ("recipes/x.toml", "[[check]]\nwrong = 1\n"),
         ("toolchains/x.toml", "wrong = 1\n"),
         ("toolchains/x.toml", "[wheel]\nwrong = 1\n"),
         ("toolchains/x.toml", "[program]\nwrong = 1\n"),
+        ("toolchains/x.toml", "[debian]\nwrong = 1\n"),
+        ("toolchains/x.toml", "[debian]\npackages = [{ wrong = 1 }]\n"),
+        ("toolchains/x.toml", "[go]\nwrong = 1\n"),
+        ("toolchains/x.toml", "[go.arch.armhf]\nwrong = 1\n"),
         ("toolchains/x.toml", "[c]\nwrong = 1\n"),
         ("toolchains/x.toml", "[c.host]\nwrong = 1\n"),
         ("toolchains/x.toml", "[c.arch.armhf]\nwrong = 1\n"),
         ("targets/x.toml", "wrong = 1\n"),
         ("targets/x.toml", "[recipes]\nx = { wrong = 1 }\n"),
+        ("targets/x.toml", "[images.x]\nwrong = 1\n"),
     ] {
         let space = Space::empty();
         space.write(file, wrong);

@@ -282,6 +282,126 @@ fn what_is_no_archive_is_refused() {
     refused_with(&gzip(&tar(&[])), &options(), None, "has nothing in it");
 }
 
+// Debian packages.
+
+/// One member of an ar archive, its size as `size` says it.
+fn member(name: &str, content: &[u8], size: &str) -> Vec<u8> {
+    let mut bytes = format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, "100644").into_bytes();
+    bytes.extend_from_slice(content);
+    if bytes.len() % 2 == 1 {
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+fn deb(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let members = members.iter().map(|(name, content)| member(name, content, &content.len().to_string()));
+    std::iter::once(b"!<arch>\n".to_vec()).chain(members).collect::<Vec<_>>().concat()
+}
+
+/// What dpkg-deb makes of these files.
+fn package(name: &str, data: &[u8]) -> Vec<u8> {
+    deb(&[("debian-binary", b"2.0\n"), ("control.tar.xz", &xz(&tar(&[file("./control")]))), (name, data)])
+}
+
+#[test]
+fn a_packages_files_are_taken() {
+    let whole = tar(&[
+        folder("./"),
+        folder("./usr/"),
+        file("./usr/share/gocode/src/example.org/a/a.go"),
+        symlink("./usr/share/gocode/src/example.org/b", "a"),
+        // What leads to the rest of the system is left out.
+        symlink("./usr/share/gocode/src/example.org/a/elsewhere", "/some/inexistent/link"),
+        symlink("./usr/share/gocode/src/doc", "../../doc/a"),
+        symlink("./usr/share/doc/a", "/etc"),
+    ]);
+    let packed: [(&str, Vec<u8>); 5] = [
+        ("data.tar.xz", xz(&whole)),
+        ("data.tar.zst", zstd(&whole)),
+        ("data.tar.gz", gzip(&whole)),
+        ("data.tar", whole.clone()),
+        // As ar writes names, and compressed otherwise than it says.
+        ("data.tar.xz/", bzip2(&whole)),
+    ];
+    for (name, data) in packed {
+        let place = Place::new();
+        let only = Some("usr/share/gocode/src".parse().unwrap());
+        let options = Options { only, ..options() };
+        let unpacked = place.unpack("wrong-name.tar", &package(name, &data), &options).unwrap();
+        assert_eq!(unpacked, Unpacked { files: 1, bytes: 5 });
+        assert_eq!(fs::read(place.folder().join("example.org/b/a.go")).unwrap(), b"text\n");
+        assert_eq!(names(&place.folder()), ["example.org"]);
+        assert_eq!(names(&place.folder().join("example.org/a")), ["a.go"]);
+        check_times(&place.folder());
+    }
+    let entry = "./usr/share/gocode/src/example.org/a/elsewhere";
+    refused_with(&package("data.tar", &whole), &options(), Some(entry), "link`, which is absolute");
+    // A package that only stands for another one.
+    let place = Place::new();
+    let elsewhere = Options { only: Some("usr/lib".parse().unwrap()), ..options() };
+    assert_eq!(place.unpack("a.deb", &package("data.tar", &whole), &elsewhere).unwrap(), Unpacked::default());
+    assert_eq!(names(&place.folder()), Vec::<String>::new());
+}
+
+#[test]
+fn a_packages_files_keep_to_the_same_rules() {
+    let hostile = |entries: &[Vec<u8>]| package("data.tar.gz", &gzip(&tar(entries)));
+    refused_with(&hostile(&[file("./../evil")]), &options(), Some("./../evil"), "climbs out of the folder");
+    refused_with(&hostile(&[file("./a"), file("a")]), &options(), Some("a"), "twice: there is a file");
+    refused_with(&hostile(&[]), &options(), None, "has nothing in it");
+    let part = Options { only: Some("d".parse().unwrap()), ..options() };
+    let link = || symlink("./d/l", "/etc");
+    refused_with(&hostile(&[link(), file("./d/l/evil")]), &part, Some("./d/l/evil"), "lies behind the symlink `l`");
+    refused_with(&hostile(&[link(), file("./d/l")]), &part, Some("./d/l"), "twice: there is a symlink");
+    refused_with(&hostile(&[link(), hard_link("./d/h", "d/l")]), &part, Some("./d/h"), "to the symlink `l`");
+    let zeros = hostile(&[entry(b'0', "zeros", 0o644, "", &vec![0; 1 << 20])]);
+    let limits = Limits { bytes: 100_000, ..Limits::default() };
+    refused_with(&zeros, &Options { limits, ..options() }, None, "unpacks to more than the 100 kB");
+}
+
+#[test]
+fn packages_of_the_wrong_members_are_refused() {
+    let (version, control, data) = (b"2.0\n".as_slice(), gzip(&tar(&[file("control")])), gzip(&tar(&[file("a")])));
+    let head = [("debian-binary", version), ("control.tar.gz", &control)];
+    let with = |more: &[(&str, &[u8])]| deb(&[&head, more].concat());
+    let refused = |bytes: &[u8], why| refused_with(bytes, &options(), None, why);
+    assert!(Place::new().unpack("a.deb", &with(&[("_extra", b"x"), ("data.tar.gz", &data)]), &options()).is_ok());
+    refused(&with(&[]), "a Debian package without its data");
+    refused(b"!<arch>\n", "a Debian package without its data");
+    refused(&with(&[("data.tar.gz", &data), ("data.tar.xz", &data)]), "has two data members");
+    refused(&deb(&[("data.tar.gz", &data)]), "is an ar archive, but not a Debian package");
+    refused(&deb(&[("debian-binary", b"3.0\n"), ("data.tar.gz", &data)]), "of the unknown format `3.0`");
+    for name in ["../data.tar.gz", "data.tar.gz\0", "data.tar.lzma", "data", "#1/11", "//", "/0", "", "debian-binary"] {
+        refused(&with(&[(name, &data)]), "which is not a package's");
+    }
+    refused(&with(&[("data.tar.gz", &data), ("evil", b"x")]), "has a member `evil`, which is not a package's");
+    for wrong in [b"no tar at all".to_vec(), with(&[("data.tar.gz", &data)]), b"PK\x03\x04".to_vec(), Vec::new()] {
+        refused(&with(&[("data.tar.gz", &wrong)]), "has a data member that is not a tar");
+    }
+    let many = vec![("_x", b"".as_slice()); 20];
+    refused(&with(&many), "has more than 16 members");
+}
+
+#[test]
+fn packages_that_lie_about_their_sizes_are_refused() {
+    let data = gzip(&tar(&[file("a")]));
+    let whole = package("data.tar.gz", &data);
+    for length in 8..whole.len() - 1 {
+        let result = Place::new().unpack("bad.tar", &whole[..length], &options());
+        assert!(result.is_err_and(|error| error.is::<Refused>()), "{length} of {} bytes were enough", whole.len());
+    }
+    let start = deb(&[("debian-binary", b"2.0\n")]);
+    let sized = |size: &str| [start.clone(), member("data.tar.gz", &data, size)].concat();
+    let there = data.len().next_multiple_of(2) as u64;
+    let refused = |bytes: &[u8], why: &str| refused_with(bytes, &options(), None, why);
+    refused(&sized("9999999999"), &format!("{} bytes of `data.tar.gz` are missing", 9_999_999_999 - there));
+    refused(&sized("1"), "no member of an ar archive at byte 134");
+    for size in ["", "-1", "0x10", "1 1"] {
+        refused(&sized(size), "no member of an ar archive at byte 72");
+    }
+}
+
 #[test]
 fn every_format_round_trips() {
     let long = format!("{}/{}", "d".repeat(120), "f".repeat(120));

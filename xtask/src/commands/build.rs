@@ -16,7 +16,7 @@ use crate::run::jobs::Jobs;
 use crate::run::store::Store;
 use crate::run::tools::Tools;
 use crate::ship::bundle::{self, Bundle, Contents, Part};
-use crate::ship::program;
+use crate::ship::{image, program};
 use crate::ui::{self, Ui};
 
 /// `cargo xtask bundle`: everything for a board, as one tarball.
@@ -25,13 +25,15 @@ pub fn bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<()> {
     let plans: Vec<Plan> = choices.iter().map(|choice| plan::plan(project, choice)).collect::<Result<_>>()?;
     let target = project.target(&args.target.target)?;
     let board_files = project.board_files(target)?;
-    let workshop = Workshop::open(project, &args.build, ui)?;
+    let images = image::plan(target, &plans)?;
+    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, ui)?;
     let _use = workshop.store.in_use()?;
 
     let mut contents = Contents {
         target: target.name.clone(),
         parts: plans.into_iter().map(|plan| part(project, plan)).collect::<Result<_>>()?,
         board_files,
+        images,
     };
     let dist = project.root.join("dist");
     workshop.with_builder(|builder| {
@@ -62,7 +64,7 @@ pub fn recipe(project: &Project, args: &cli::Recipe, ui: &Ui) -> Result<()> {
     let (version, arch) = (args.which.version.as_ref(), args.which.arch);
     let choice = plan::choose_one(project, &args.name, version, arch, args.build.toolchain.as_deref())?;
     let plan = plan::plan(project, &choice)?;
-    let workshop = Workshop::open(project, &args.build, ui)?;
+    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, ui)?;
     let _use = workshop.store.in_use()?;
     let built = workshop.with_builder(|builder| build_one(builder, &plan))?;
     let folder = program::write(&choice, &built, &project.root.join("dist"))?;
@@ -80,23 +82,24 @@ pub fn recipe(project: &Project, args: &cli::Recipe, ui: &Ui) -> Result<()> {
 }
 
 /// The store, the fetcher and the job tokens of one command.
-struct Workshop<'a> {
+pub struct Workshop<'a> {
     project: &'a Project,
-    store: Store,
+    pub store: Store,
     fetcher: Fetcher,
     jobs: Jobs,
     ui: &'a Ui,
 }
 
 impl<'a> Workshop<'a> {
-    fn open(project: &'a Project, args: &cli::BuildArgs, ui: &'a Ui) -> Result<Self> {
+    /// `jobs` is how many processes compute at once; as many as there are processors if not given.
+    pub fn open(project: &'a Project, places: &cli::Places, jobs: Option<u16>, ui: &'a Ui) -> Result<Self> {
         let store = Store::open(&Store::default_root()?)?;
-        let fetcher = Fetcher::new(store.clone(), args.places.mirror.clone(), args.places.offline, ui.clone())?;
-        let jobs = Jobs::new(args.jobs.map_or_else(Jobs::default_count, usize::from))?;
+        let fetcher = Fetcher::new(store.clone(), places.mirror.clone(), places.offline, ui.clone())?;
+        let jobs = Jobs::new(jobs.map_or_else(Jobs::default_count, usize::from))?;
         Ok(Self { project, store, fetcher, jobs, ui })
     }
 
-    fn with_builder<T>(&self, work: impl FnOnce(&Builder<'_>) -> Result<T>) -> Result<T> {
+    pub fn with_builder<T>(&self, work: impl FnOnce(&Builder<'_>) -> Result<T>) -> Result<T> {
         work(&Builder {
             project: self.project,
             store: &self.store,
@@ -219,6 +222,9 @@ fn missing_sources(contents: &Contents, unavailable: &[(Choice, Unavailable)]) -
     for (choice, missing) in unavailable {
         let table = missing.in_full().replace('\n', "\n  ");
         text.push_str(&format!("\n\n  {choice}: {table}"));
+    }
+    for (path, image) in contents.missing_images() {
+        text.push_str(&format!("\n\nso the image {} ({path}) is missing too", image.image.name));
     }
     let built: Vec<String> =
         contents.parts.iter().filter(|part| part.built.is_some()).map(|part| part.plan.choice.to_string()).collect();

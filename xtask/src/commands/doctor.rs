@@ -161,7 +161,8 @@ fn pip(project: &Project) -> Finding {
         return good("pip", format!("{version} (a place for tools)"));
     }
     let by_pip_alone = |toolchain: &&Toolchain| {
-        let mut origins = toolchain.packings.iter().flat_map(|packing| &packing.pinned.origins).peekable();
+        let files = toolchain.packings.iter().flat_map(|packing| &packing.files);
+        let mut origins = files.flat_map(|pinned| &pinned.origins).peekable();
         origins.peek().is_some() && origins.all(|origin| matches!(origin, Origin::Pip { .. }))
     };
     let names: Vec<&str> = project.toolchains.values().filter(by_pip_alone).map(|tool| tool.name.as_str()).collect();

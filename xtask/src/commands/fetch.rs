@@ -10,6 +10,7 @@ use crate::data::project::Project;
 use crate::data::source::{Git, Pinned};
 use crate::data::types::Name;
 use crate::error::{Failure, Kind, Result};
+use crate::plan::step::Package;
 use crate::plan::{self, Input};
 use crate::run::fetch::{Fetcher, Unavailable, mirror as layout};
 use crate::run::store::Store;
@@ -60,6 +61,14 @@ struct Wanted {
     /// Equivalent files, any of which will do.
     files: Vec<Vec<Pinned>>,
     commits: Vec<Git>,
+    /// Files that belong together, each set with its name.
+    sets: Vec<(String, Vec<Pinned>)>,
+}
+
+impl Wanted {
+    fn count(&self) -> usize {
+        self.files.len() + self.commits.len() + self.sets.iter().map(|(_, files)| files.len()).sum::<usize>()
+    }
 }
 
 fn wanted(project: &Project, args: &cli::Fetch) -> Result<Wanted> {
@@ -67,18 +76,28 @@ fn wanted(project: &Project, args: &cli::Fetch) -> Result<Wanted> {
     let mut wanted = Wanted::default();
     let mut tools: BTreeSet<Name> = BTreeSet::new();
     let mut commits: BTreeMap<_, Git> = BTreeMap::new();
+    let mut packages: BTreeMap<_, Package> = BTreeMap::new();
     for choice in &choices {
         let plan = plan::plan(project, choice)?;
         tools.extend(plan.tools.iter().map(|tool| tool.name.clone()));
         match plan.source {
             Input::Archive(pinned) => wanted.files.push(vec![pinned]),
             Input::Git(git) => drop(commits.insert(git.commit.clone(), git)),
+            Input::Debian(package) => drop(packages.insert(package.source.clone(), package)),
             Input::Tree(..) => {}
         }
     }
-    let packings = tools.iter().map(|tool| &project.toolchains[tool].packings);
-    let packings = packings.map(|packings| packings.iter().map(|packing| packing.pinned.clone()).collect());
-    wanted.files.extend(packings.filter(|alternatives: &Vec<Pinned>| !alternatives.is_empty()));
+    for tool in tools.iter().map(|tool| &project.toolchains[tool]) {
+        match tool.packings.iter().find(|packing| packing.files.len() > 1) {
+            Some(packing) => wanted.sets.push((tool.title(), packing.files.clone())),
+            None if tool.packings.is_empty() => {}
+            None => wanted.files.push(tool.packings.iter().flat_map(|packing| packing.files.clone()).collect()),
+        }
+    }
+    for package in packages.into_values() {
+        wanted.sets.push((format!("{} {}", package.source.package, package.version), package.files));
+        wanted.sets.push((format!("the Go libraries of {}", package.source.package), package.libraries));
+    }
     wanted.commits = commits.into_values().collect();
     Ok(wanted)
 }
@@ -101,9 +120,13 @@ fn fetch_all(project: &Project, args: &cli::Fetch, ui: &Ui) -> Result<Got> {
             got.packs.push((git.commit.clone(), path));
         }
     }
+    for (title, files) in &wanted.sets {
+        let paths = keep(fetcher.all_of(title, files), &mut missing)?;
+        got.files.extend(paths.into_iter().flat_map(|paths| files.iter().cloned().zip(paths)));
+    }
     match missing.is_empty() {
         true => Ok(got),
-        false => Err(could_not_be_had(&missing, wanted.files.len() + wanted.commits.len()).into()),
+        false => Err(could_not_be_had(&missing, wanted.count()).into()),
     }
 }
 

@@ -4,7 +4,9 @@ pub mod build;
 pub mod clean;
 pub mod doctor;
 pub mod fetch;
+pub mod patch;
 pub mod show;
+pub mod update;
 
 use std::path::Path;
 

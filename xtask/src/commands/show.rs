@@ -1,5 +1,7 @@
 //! `plan` and `list`.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use crate::cli;
@@ -42,6 +44,16 @@ pub fn list(project: &Project, ui: &Ui) -> Result<()> {
         for (recipe, selection) in &target.recipes {
             text.push_str(&format!("{:19}{recipe} {} {}\n", "", selection.version.get_ref(), selection.arch));
         }
+        for (image, definition) in &target.images {
+            text.push_str(&format!("{:19}image {} ({image})\n", "", definition.name));
+        }
+        for (group, versions) in &target.groups {
+            let versions: Vec<&str> = versions.keys().map(|version| version.as_str()).collect();
+            text.push_str(&format!("{:19}--set {group}.version={}\n", "", versions.join("|")));
+        }
+        for (name, value) in &target.vars {
+            text.push_str(&format!("{:19}--set {}={value}\n", "", name.get_ref()));
+        }
     }
     text.push_str("\ntoolchains\n");
     for toolchain in project.toolchains.values() {
@@ -60,11 +72,19 @@ pub fn list(project: &Project, ui: &Ui) -> Result<()> {
 fn abilities(kind: &ToolKind) -> String {
     match kind {
         ToolKind::Program(program) => format!("provides {}", program.provides),
+        ToolKind::Go(_) => format!("Go for {}", arches(kind).join(", ")),
         ToolKind::C(c) => {
-            let arches: Vec<&str> = c.arch.keys().map(|arch| arch.as_str()).collect();
             let default = if c.default { ", the default" } else { "" };
-            format!("C for {} with {}{default}", arches.join(", "), c.libc)
+            format!("C for {} with {}{default}", arches(kind).join(", "), c.libc)
         }
+    }
+}
+
+fn arches(kind: &ToolKind) -> Vec<&'static str> {
+    match kind {
+        ToolKind::C(c) => c.arch.keys().map(|arch| arch.as_str()).collect(),
+        ToolKind::Go(go) => go.arch.keys().map(|arch| arch.as_str()).collect(),
+        ToolKind::Program(_) => Vec::new(),
     }
 }
 
@@ -77,12 +97,15 @@ fn list_event(project: &Project) -> serde_json::Value {
         let programs = target.recipes.iter().map(|(recipe, selection)| {
             json!({"recipe": recipe, "version": selection.version.get_ref(), "arch": selection.arch})
         });
+        let vars: BTreeMap<_, _> = target.vars.iter().map(|(name, value)| (name.get_ref(), value)).collect();
+        let groups: BTreeMap<_, Vec<_>> =
+            target.groups.iter().map(|(group, versions)| (group, versions.keys().collect())).collect();
         json!({"name": target.name, "summary": target.summary, "arch": target.arch,
-               "programs": programs.collect::<Vec<_>>()})
+               "programs": programs.collect::<Vec<_>>(), "groups": groups, "vars": vars})
     });
     let toolchains = project.toolchains.values().map(|toolchain| {
         json!({"name": toolchain.name, "summary": toolchain.summary, "version": toolchain.version,
-               "arches": toolchain.c().map(|c| c.arch.keys().collect::<Vec<_>>()).unwrap_or_default()})
+               "arches": arches(&toolchain.kind)})
     });
     json!({"event": "result", "recipes": recipes.collect::<Vec<_>>(), "targets": targets.collect::<Vec<_>>(),
            "toolchains": toolchains.collect::<Vec<_>>()})
