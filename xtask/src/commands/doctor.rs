@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::data::project::Project;
+use crate::data::recipe::{Recipe, Source};
 use crate::data::source::Origin;
 use crate::data::toolchain::Toolchain;
 use crate::data::types::Arch;
@@ -13,8 +14,8 @@ use crate::run::store::Store;
 use crate::run::{check, fetch, process, tools};
 use crate::ui::{self, Ui};
 
-/// The room that a full build of a target takes in the store, measured for the C half, doubled.
-const SPACE: u64 = 4_000_000_000;
+/// The room that a full build of a target takes in the store: measured, with a third to spare.
+const SPACE: u64 = 6_000_000_000;
 
 /// The commands of the host that builds call by name. Until tools are built from source, these are the
 /// host's own; docs/architecture.md says so.
@@ -42,7 +43,7 @@ enum State {
 pub fn doctor(project: &Project, ui: &Ui) -> Result<()> {
     let mut findings = vec![machine(), store(), shell_tools(), host_cc()];
     findings.extend(Arch::ALL.into_iter().filter(|arch| !arch.is_native()).map(qemu));
-    findings.extend([apt(), pip(project), git()]);
+    findings.extend([apt(project), pip(project), git()]);
     findings.extend(cross_compilers(project));
     let mut text = String::new();
     for finding in &findings {
@@ -146,13 +147,23 @@ fn qemu(arch: Arch) -> Finding {
     }
 }
 
-fn apt() -> Finding {
-    match process::find("apt-get") {
-        Some(path) => good("apt", format!("{} (a second place for sources)", path.display())),
-        None => {
-            lack("apt", State::Weak, "no Debian or Ubuntu: sources come from upstream or a mirror only", "--mirror DIR")
-        }
+/// apt is a second place for most sources, and the only one for what is built from Debian's packages.
+fn apt(project: &Project) -> Finding {
+    if let Some(path) = process::find("apt-get") {
+        return good("apt", format!("{} (a place for sources and tools)", path.display()));
     }
+    let from_debian = |recipe: &&Recipe| {
+        let newest = recipe.releases.values().next_back();
+        newest.is_some_and(|release| matches!(release.source, Source::Debian(_)))
+    };
+    let names: Vec<&str> = project.recipes.values().filter(from_debian).map(|recipe| recipe.name.as_str()).collect();
+    let what = match names.is_empty() {
+        true => "no Debian or Ubuntu: sources come from upstream or a mirror only".to_owned(),
+        false => {
+            format!("no Debian or Ubuntu: {} can be had in older versions only, or from a mirror", names.join(", "))
+        }
+    };
+    lack("apt", State::Weak, what, "--mirror DIR, with a folder that `cargo xtask mirror` wrote")
 }
 
 /// pip is a second place for most tools; without it, one that comes through pip alone cannot be had.
