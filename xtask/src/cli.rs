@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
 use crate::data::types::{Arch, Version};
 use crate::error::{self, Result};
 use crate::interrupt;
 use crate::plan::Override;
+use crate::run::sandbox;
 use crate::ui::Ui;
 
 /// Builds the static userland that turns an OpenHarmony board into a Docker + KubeEdge node:
@@ -61,6 +62,10 @@ pub enum Command {
     Plan(Plan),
     /// List recipes, targets and toolchains
     List,
+    /// Build a second time under other circumstances and compare every file; or compare with --against FILE
+    Repro(Repro),
+    /// Tell which input of a program changed since it was last built
+    Why(Why),
     /// Open a program's patched source to edit; with --save, turn the edits into a patch file
     Patch(Patch),
     /// Tell what this machine has and lacks, and the line that mends it
@@ -154,6 +159,58 @@ pub struct Plan {
 }
 
 #[derive(Debug, Args)]
+pub struct Repro {
+    /// Compare only these programs of the target, file by file, without packing
+    #[arg(value_name = "RECIPE", conflicts_with = "against")]
+    pub recipes: Vec<String>,
+    /// The board: a name of `cargo xtask list`
+    #[arg(long)]
+    pub target: String,
+    /// Change one program for this run: RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
+    #[arg(long = "set", value_name = "RECIPE.KEY=VALUE", value_parser = override_text)]
+    pub set: Vec<String>,
+    /// Do not build twice: compare what this checkout builds with a published bundle
+    #[arg(long, value_name = "FILE.tar.gz")]
+    pub against: Option<PathBuf>,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Build the programs and compare nothing: what the second build runs
+    #[arg(long, hide = true, requires = "recipes")]
+    pub build_only: bool,
+}
+
+impl Repro {
+    /// The target with its changes, as `bundle` takes it.
+    pub fn target(&self) -> TargetArgs {
+        TargetArgs { target: self.target.clone(), set: self.set.iter().filter_map(|set| set.parse().ok()).collect() }
+    }
+}
+
+/// Checks an override and keeps its text, which is handed on to the second build.
+fn override_text(text: &str) -> Result<String, String> {
+    text.parse::<Override>().map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+#[derive(Debug, Args)]
+pub struct Why {
+    /// The program: a name of `cargo xtask list`
+    pub name: String,
+    #[command(flatten)]
+    pub which: Which,
+    /// As this target builds it
+    #[arg(long, conflicts_with_all = ["arch", "version"])]
+    pub target: Option<String>,
+    /// Change one program of the target: RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
+    #[arg(long = "set", value_name = "RECIPE.KEY=VALUE", requires = "target")]
+    pub set: Vec<Override>,
+    /// The C toolchain
+    #[arg(long, value_name = "NAME")]
+    pub toolchain: Option<String>,
+    #[command(flatten)]
+    pub cage: Cage,
+}
+
+#[derive(Debug, Args)]
 pub struct Patch {
     /// The program: a name of `cargo xtask list`
     pub name: String,
@@ -191,7 +248,7 @@ pub struct TargetArgs {
 }
 
 /// Where sources may come from.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Places {
     /// A folder or URL to look in first; may be given several times
     #[arg(long, value_name = "DIR|URL", env = "SLIPWAY_MIRROR")]
@@ -202,7 +259,7 @@ pub struct Places {
 }
 
 /// How to build.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct BuildArgs {
     #[command(flatten)]
     pub places: Places,
@@ -215,10 +272,38 @@ pub struct BuildArgs {
     /// The C toolchain [default: the one that says so in toolchains/]
     #[arg(long, value_name = "NAME")]
     pub toolchain: Option<String>,
+    #[command(flatten)]
+    pub cage: Cage,
+}
+
+/// Whether steps run in a sandbox.
+#[derive(Debug, Clone, Args)]
+pub struct Cage {
+    /// Run the steps in a sandbox: no network, declared inputs only, fixed paths
+    #[arg(long, value_name = "on|off", env = "SLIPWAY_SANDBOX", default_value = "off", hide_possible_values = true)]
+    pub sandbox: SandboxArg,
+}
+
+impl Cage {
+    pub fn is_on(&self) -> bool {
+        self.sandbox == SandboxArg::On
+    }
+}
+
+/// Whether the steps of a build are caged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SandboxArg {
+    On,
+    /// For machines that forbid it; the manifest says so
+    Off,
 }
 
 /// Parses, runs, prints the error if there is one, and gives the exit status.
 pub fn main() -> ExitCode {
+    // First of all: what enters a sandbox must have no threads, no handlers, and no time to lose.
+    if let Some(status) = sandbox::inside::entered() {
+        return status;
+    }
     // Folders and files get the modes that we say, not the caller's umask.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let cli = Cli::parse();
@@ -247,6 +332,8 @@ fn run(command: &Command, global: &Global, ui: &Ui) -> Result<()> {
         Command::Update(args) => commands::update::run(&project()?, args, ui),
         Command::Plan(args) => commands::show::plan(&project()?, args, ui),
         Command::List => commands::show::list(&project()?, ui),
+        Command::Repro(args) => commands::repro::repro(&project()?, args, ui),
+        Command::Why(args) => commands::why::why(&project()?, args, ui),
         Command::Patch(args) => commands::patch::patch(&project()?, args, ui),
         Command::Doctor => commands::doctor::doctor(&project()?, ui),
         Command::Clean(args) => commands::clean::clean(&project()?, args, ui),

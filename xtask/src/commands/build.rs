@@ -21,12 +21,18 @@ use crate::ui::{self, Ui};
 
 /// `cargo xtask bundle`: everything for a board, as one tarball.
 pub fn bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<()> {
+    let (bundle, state) = make_bundle(project, args, ui)?;
+    report(ui, project, &bundle, state)
+}
+
+/// The bundle, written now or `up to date`.
+pub fn make_bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<(Bundle, &'static str)> {
     let choices = plan::choose(project, &args.target.target, &args.target.set, args.build.toolchain.as_deref())?;
     let plans: Vec<Plan> = choices.iter().map(|choice| plan::plan(project, choice)).collect::<Result<_>>()?;
     let target = project.target(&args.target.target)?;
     let board_files = project.board_files(target)?;
     let images = image::plan(target, &plans)?;
-    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, ui)?;
+    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?;
     let _use = workshop.store.in_use()?;
 
     let mut contents = Contents {
@@ -34,16 +40,16 @@ pub fn bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<()> {
         parts: plans.into_iter().map(|plan| part(project, plan)).collect::<Result<_>>()?,
         board_files,
         images,
+        sandbox: args.build.cage.is_on(),
     };
     let dist = project.root.join("dist");
     workshop.with_builder(|builder| {
         if let Some(bundle) = up_to_date(builder, &contents, &dist)? {
-            return report(ui, project, &bundle, "up to date");
+            return Ok((bundle, "up to date"));
         }
         let unavailable = build_all(builder, &mut contents.parts, args.build.keep_going)?;
         if unavailable.is_empty() {
-            let bundle = write(builder, &contents, &dist)?;
-            return report(ui, project, &bundle, "");
+            return Ok((write(builder, &contents, &dist)?, ""));
         }
         let mut failure = missing_sources(&contents, &unavailable);
         if args.build.places.offline {
@@ -64,7 +70,7 @@ pub fn recipe(project: &Project, args: &cli::Recipe, ui: &Ui) -> Result<()> {
     let (version, arch) = (args.which.version.as_ref(), args.which.arch);
     let choice = plan::choose_one(project, &args.name, version, arch, args.build.toolchain.as_deref())?;
     let plan = plan::plan(project, &choice)?;
-    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, ui)?;
+    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?;
     let _use = workshop.store.in_use()?;
     let built = workshop.with_builder(|builder| build_one(builder, &plan))?;
     let folder = program::write(&choice, &built, &project.root.join("dist"))?;
@@ -88,15 +94,22 @@ pub struct Workshop<'a> {
     fetcher: Fetcher,
     jobs: Jobs,
     ui: &'a Ui,
+    sandbox: bool,
 }
 
 impl<'a> Workshop<'a> {
     /// `jobs` is how many processes compute at once; as many as there are processors if not given.
-    pub fn open(project: &'a Project, places: &cli::Places, jobs: Option<u16>, ui: &'a Ui) -> Result<Self> {
+    pub fn open(
+        project: &'a Project,
+        places: &cli::Places,
+        jobs: Option<u16>,
+        sandbox: bool,
+        ui: &'a Ui,
+    ) -> Result<Self> {
         let store = Store::open(&Store::default_root()?)?;
         let fetcher = Fetcher::new(store.clone(), places.mirror.clone(), places.offline, ui.clone())?;
         let jobs = Jobs::new(jobs.map_or_else(Jobs::default_count, usize::from))?;
-        Ok(Self { project, store, fetcher, jobs, ui })
+        Ok(Self { project, store, fetcher, jobs, ui, sandbox })
     }
 
     pub fn with_builder<T>(&self, work: impl FnOnce(&Builder<'_>) -> Result<T>) -> Result<T> {
@@ -107,6 +120,7 @@ impl<'a> Workshop<'a> {
             tools: Tools::new(&self.store, &self.fetcher, self.ui),
             jobs: &self.jobs,
             ui: self.ui,
+            sandbox: self.sandbox,
         })
     }
 }
@@ -177,7 +191,8 @@ fn sort_out(builder: &Builder<'_>, failures: Vec<(Choice, anyhow::Error)>) -> Re
     }
 }
 
-fn build_one(builder: &Builder<'_>, plan: &Plan) -> Result<Built> {
+/// One program, built and checked.
+pub fn build_one(builder: &Builder<'_>, plan: &Plan) -> Result<Built> {
     let built = builder.build(plan)?;
     check::check(builder.store, builder.ui, builder.jobs, plan, &built)?;
     Ok(built)

@@ -11,7 +11,7 @@ use crate::data::toolchain::Toolchain;
 use crate::data::types::Arch;
 use crate::error::{Failure, Kind, Result};
 use crate::run::store::Store;
-use crate::run::{check, fetch, process, tools};
+use crate::run::{check, fetch, process, sandbox, tools};
 use crate::ui::{self, Ui};
 
 /// The room that a full build of a target takes in the store: measured, with a third to spare.
@@ -41,7 +41,7 @@ enum State {
 
 /// `cargo xtask doctor`.
 pub fn doctor(project: &Project, ui: &Ui) -> Result<()> {
-    let mut findings = vec![machine(), store(), shell_tools(), host_cc()];
+    let mut findings = vec![machine(), store(), caged(), shell_tools(), host_cc()];
     findings.extend(Arch::ALL.into_iter().filter(|arch| !arch.is_native()).map(qemu));
     findings.extend([apt(project), pip(project), git()]);
     findings.extend(cross_compilers(project));
@@ -115,6 +115,13 @@ fn store() -> Finding {
 fn free_space(path: &Path) -> Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
     Ok(stat.f_bavail * stat.f_frsize)
+}
+
+fn caged() -> Finding {
+    match sandbox::probe() {
+        Ok(level) => good("sandbox", level.to_string()),
+        Err(why) => lack("sandbox", State::Bad, why.what, &format!("{}   (or --sandbox=off)", why.mend)),
+    }
 }
 
 fn shell_tools() -> Finding {

@@ -5,8 +5,10 @@ pub mod clean;
 pub mod doctor;
 pub mod fetch;
 pub mod patch;
+pub mod repro;
 pub mod show;
 pub mod update;
+pub mod why;
 
 use std::path::Path;
 

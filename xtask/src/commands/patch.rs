@@ -60,7 +60,7 @@ fn open(project: &Project, plan: &Plan, desk: &Desk, args: &cli::Patch, ui: &Ui)
             .next(format!("{} --discard", line(plan)))
             .into());
     }
-    let workshop = Workshop::open(project, &args.places, None, ui)?;
+    let workshop = Workshop::open(project, &args.places, None, true, ui)?;
     let _use = workshop.store.in_use()?;
     remove_tree(&desk.dir)?;
     fs::create_dir_all(&desk.dir)?;

@@ -22,6 +22,7 @@ use crate::ui::Ui;
 
 use super::fetch::Fetcher;
 use super::jobs::Jobs;
+use super::places::{self, Places};
 use super::process::{self, Spawn};
 use super::store::{Store, hash_file, remove_tree, set_mode, write_atomic};
 use super::tools::{self, Tools};
@@ -38,6 +39,8 @@ pub struct Builder<'a> {
     pub tools: Tools<'a>,
     pub jobs: &'a Jobs,
     pub ui: &'a Ui,
+    /// Whether the steps run in a sandbox.
+    pub sandbox: bool,
 }
 
 /// A finished build in the store.
@@ -73,16 +76,22 @@ impl Entry {
 }
 
 impl Builder<'_> {
-    /// The key of a plan's result: its text, and for a host's compiler what that is.
+    /// The key of a plan's result: its text, for a host's compiler what that is, and whether the steps are
+    /// caged: a result that was built without a sandbox is never taken for one that was built in it.
     pub fn key(&self, plan: &Plan) -> Result<Sha256> {
         let toolchains = plan.tools.iter().map(|tool| &self.project.toolchains[&tool.name]);
-        let mut text = plan.text();
+        let mut text = self.text(plan);
         for toolchain in toolchains {
             if let Some(host) = toolchain.c().and_then(|c| c.host.as_ref()) {
                 text += &tools::identity(&tools::cross_cc(toolchain, host, plan.choice.arch)?, host)?;
             }
         }
         Ok(Sha256::of(text))
+    }
+
+    /// The plan's text, and whether its steps are caged.
+    pub fn text(&self, plan: &Plan) -> String {
+        plan.text() + if self.sandbox { "sandbox on\n" } else { "sandbox off\n" }
     }
 
     /// The result of a plan: from the store if it is there and whole, else built now. Two processes
@@ -103,7 +112,7 @@ impl Builder<'_> {
         self.run_steps(plan, &work, &source).with_context(|| format!("build {}", plan.choice))?;
         let record = record_of(&work.files)?;
         write_atomic(&work.out.join("record.json"), &serde_json::to_vec_pretty(&record)?)?;
-        write_atomic(&work.out.join("plan.txt"), plan.text().as_bytes())?;
+        write_atomic(&work.out.join("plan.txt"), self.text(plan).as_bytes())?;
         let out = self.out(&key);
         self.store.publish(&work.out, &out)?;
         remove_tree(&work.dir)?;
@@ -179,7 +188,7 @@ impl Builder<'_> {
             match step {
                 Step::Unpack => self.unpack(plan, &work.src, source).context("unpack the source")?,
                 Step::Patch(path) => self.patch(plan, &work.src, path)?,
-                Step::Borrow(path) => borrow(work.place("libs").map(Path::new), &work.src, path)?,
+                Step::Borrow(path) => borrow(work.libraries.as_deref(), &work.src, path)?,
                 Step::Import { folder, path } => import(work, folder.as_ref(), path)?,
                 Step::Run(command) => self.run(plan, work, index + 1, command)?,
                 Step::Linked { programs, values } => linked(&work.src, programs, values)?,
@@ -229,10 +238,11 @@ impl Builder<'_> {
     fn run(&self, plan: &Plan, work: &Work, number: usize, command: &Command) -> Result<()> {
         let tokens = if command.takes_jobs() { self.jobs.free()? } else { vec![self.jobs.one()?] };
         let jobs = tokens.len().to_string();
-        let fill = |word: &String| OsString::from(work.fill(word).replace("{jobs}", &jobs));
+        let fill = |word: &String| OsString::from(work.places.fill(word).replace("{jobs}", &jobs));
         let mut env = work.env.clone();
         env.extend(command.env.iter().map(|(name, value)| (name.clone(), fill(value))));
-        let mut spawn = Spawn::isolated(command.argv.iter().map(fill).collect(), &work.src, env).limit(STEP_LIMIT);
+        let argv = command.argv.iter().map(fill).collect();
+        let mut spawn = work.places.spawn(argv, &work.src, env).limit(STEP_LIMIT);
         spawn.cancel = Some(self.jobs.cancelled());
         let log_path = work.logs.join(format!("{number:02}-{}.log", command.label.replace([' ', '/'], "-")));
         let mut log = fs::File::create(&log_path)?;
@@ -273,8 +283,9 @@ impl Builder<'_> {
             arch: plan.choice.arch,
             compiler: plan.env["CC"].clone(),
             env: work.env.clone(),
-            cache: work.place("cache").map(PathBuf::from).context("a compiler has a cache")?,
+            cache: work.cache.clone().context("a compiler has a cache")?,
             wrappers: Sha256::of(wrappers),
+            places: &work.places,
         };
         self.tools.try_compiler(&scene, self.jobs)
     }
@@ -329,7 +340,12 @@ struct Work {
     files: PathBuf,
     logs: PathBuf,
     env: BTreeMap<String, OsString>,
-    places: Vec<(&'static str, String)>,
+    /// What commands see, and under which paths.
+    places: Places,
+    /// The C compiler's cache.
+    cache: Option<PathBuf>,
+    /// The GOPATH of the libraries.
+    libraries: Option<PathBuf>,
     /// Strings that must not appear in what ships.
     private: Vec<(&'static str, String)>,
 }
@@ -344,27 +360,36 @@ impl Work {
         remove_tree(&dir)?;
         let place = |part: &str| dir.join(part);
         let bin = place("bin");
-        for part in ["bin", "home", "tmp", "out/files"] {
+        for part in ["src", "bin", "home", "tmp", "out/files"] {
             fs::create_dir_all(place(part))?;
         }
         let logs = store.path("logs").join(&name);
         remove_tree(&logs)?;
         fs::create_dir_all(&logs)?;
 
+        let mut places = Places::new(builder.sandbox);
+        places.write("src", &place("src"), places::SRC);
+        places.read("bin", &bin, "/build/bin");
+        places.write("home", &place("home"), "/build/home");
+        places.write("tmp", &place("tmp"), "/build/tmp");
         let mut work = Self {
             src: place("src"),
             out: place("out"),
             files: place("out/files"),
             logs,
             env: BTreeMap::new(),
-            places: Vec::new(),
+            places,
+            cache: None,
+            libraries: builder.libraries(plan)?,
             private: vec![("the build folder", shown(&dir)), ("the store", shown(store.root()))],
             dir: dir.clone(),
         };
-        let show = |part: &str| shown(&place(part));
-        work.places = vec![("src", show("src")), ("bin", show("bin")), ("home", show("home")), ("tmp", show("tmp"))];
+        if builder.sandbox {
+            let inside = [places::SRC, "/build/home", "/build/tmp"];
+            work.private.extend(inside.map(|path| ("the build folder", path.to_owned())));
+        }
         work.add_tools(builder, plan, &bin)?;
-        work.env = plan.env.iter().map(|(name, value)| (name.clone(), work.fill(value).into())).collect();
+        work.env = plan.env.iter().map(|(name, value)| (name.clone(), work.places.fill(value).into())).collect();
         builder.try_compiler(plan, &work)?;
         Ok(work)
     }
@@ -377,39 +402,38 @@ impl Work {
                 ToolKind::C(c) => self.add_c(builder, plan, toolchain, c)?,
                 ToolKind::Go(go) => {
                     let ready = builder.tools.ready(toolchain)?;
-                    let root = go.root.as_ref().map_or(ready.dir.clone(), |root| ready.dir.join(root));
-                    self.places.extend([("go", shown(&root)), ("gocache", shown(&ready.cache))]);
+                    self.places.read_part("go", &ready.dir, "/build/go", go.root.as_ref());
+                    fs::create_dir_all(&ready.cache)?;
+                    self.places.write("gocache", &ready.cache, "/build/gocache");
                 }
                 ToolKind::Program(_) => {
                     let ready = builder.tools.ready(toolchain)?;
-                    link_programs(&ready.dir, &toolchain.programs, bin)?;
+                    let dir = self.places.tool(&toolchain.name, &ready.dir);
+                    link_programs(&dir, &toolchain.programs, bin)?;
                 }
             }
         }
-        self.places.extend(builder.libraries(plan)?.map(|libraries| ("libs", shown(&libraries))));
-        tools::write_wrappers(plan, bin, &|word| self.fill(word))
+        if let Some(libraries) = &self.libraries {
+            self.places.read("libs", libraries, "/build/libs");
+        }
+        tools::write_wrappers(plan, bin, &|word| self.places.fill(word))
     }
 
     fn add_c(&mut self, builder: &Builder<'_>, plan: &Plan, toolchain: &Toolchain, c: &CTools) -> Result<()> {
-        if let Some(host) = &c.host {
+        let cache = if let Some(host) = &c.host {
             let found = tools::cross_cc(toolchain, host, plan.choice.arch)?;
-            let cache = builder.store.path("tool-cache").join(format!("host-{}", toolchain.name));
-            self.places.extend([("found", shown(&found)), ("cache", shown(&cache))]);
+            self.places.host("found", &found);
+            builder.store.path("tool-cache").join(format!("host-{}", toolchain.name))
         } else {
             let ready = builder.tools.ready(toolchain)?;
-            self.places.extend([("tool", shown(&ready.dir)), ("cache", shown(&ready.cache))]);
-        }
-        self.places.push(("host_cc", shown(&tools::host_cc()?)));
+            self.places.read("tool", &ready.dir, "/build/tool");
+            ready.cache
+        };
+        fs::create_dir_all(&cache)?;
+        self.places.write("cache", &cache, "/build/cache");
+        self.cache = Some(cache);
+        self.places.host("host_cc", &tools::host_cc()?);
         Ok(())
-    }
-
-    /// Replaces the places of a plan's text by this build's folders.
-    fn fill(&self, word: &str) -> String {
-        self.places.iter().fold(word.to_owned(), |word, (name, path)| word.replace(&format!("{{{name}}}"), path))
-    }
-
-    fn place(&self, name: &str) -> Option<&str> {
-        self.places.iter().find(|(place, _)| *place == name).map(|(_, path)| path.as_str())
     }
 }
 
@@ -465,7 +489,10 @@ fn import(work: &Work, folder: Option<&RelPath>, path: &ImportPath) -> Result<()
     if let Some(parent) = at.parent() {
         fs::create_dir_all(parent)?;
     }
-    Ok(fs::os::unix::fs::symlink(folder, at)?)
+    // Relative: commands see the tree under another path.
+    let up = "../".repeat(path.as_str().matches('/').count() + 2);
+    let target = folder.strip_prefix(&work.src).map_or(up.clone(), |folder| format!("{up}{}", folder.display()));
+    Ok(fs::os::unix::fs::symlink(target.trim_end_matches('/'), at)?)
 }
 
 /// Checks that each text is in one of the programs.

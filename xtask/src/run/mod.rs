@@ -5,14 +5,18 @@
 
 pub mod build;
 pub mod check;
+pub mod compare;
 pub mod debian_source;
 pub mod diff;
 pub mod elf;
 pub mod fetch;
 pub mod jobs;
 pub mod patch;
+pub mod places;
 pub mod process;
+pub mod sandbox;
 pub mod store;
 pub mod tools;
 pub mod tree;
 pub mod unpack;
+pub mod vary;

@@ -17,11 +17,13 @@ use rustix::process::{Pid, Signal};
 
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
+use crate::run::sandbox::{Entry, ReportFile, Sandbox};
 
 /// A command before it runs: argv, folder, environment and limits.
 #[derive(Debug, Clone)]
 pub struct Spawn {
     pub argv: Vec<OsString>,
+    /// The folder it runs in: with a sandbox, a path of its inside.
     pub dir: PathBuf,
     /// The whole environment, unless `inherit` is set, when it is added to ours.
     pub env: BTreeMap<String, OsString>,
@@ -31,6 +33,8 @@ pub struct Spawn {
     pub limit: Option<Duration>,
     /// Set from another thread, it ends the command.
     pub cancel: Option<Arc<AtomicBool>>,
+    /// What it sees of this machine; without one, everything.
+    pub sandbox: Option<Sandbox>,
 }
 
 /// How a command ended, and all that it printed, standard output and error in the order they came.
@@ -67,7 +71,7 @@ impl Finished {
 impl Spawn {
     /// A step of a build: nothing of our environment reaches it.
     pub fn isolated(argv: Vec<OsString>, dir: &Path, env: BTreeMap<String, OsString>) -> Self {
-        Self { argv, dir: dir.to_owned(), env, inherit: false, limit: None, cancel: None }
+        Self { argv, dir: dir.to_owned(), env, inherit: false, limit: None, cancel: None, sandbox: None }
     }
 
     /// One of the host's own clients, run with our environment: `Spawn::host(cmd!(sh, "git --version"))`.
@@ -79,7 +83,7 @@ impl Spawn {
             .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_owned())))
             .collect();
         let dir = command.get_current_dir().unwrap_or(Path::new("/")).to_owned();
-        Self { argv, dir, env, inherit: true, limit: None, cancel: None }
+        Self { argv, dir, env, inherit: true, limit: None, cancel: None, sandbox: None }
     }
 
     pub fn limit(mut self, limit: Duration) -> Self {
@@ -87,7 +91,13 @@ impl Spawn {
         self
     }
 
-    /// The command as it can be pasted into a POSIX shell, environment and folder included.
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
+        self.sandbox = Some(sandbox);
+        self
+    }
+
+    /// The command as it can be pasted into a POSIX shell, environment and folder included. Of a sandbox it
+    /// tells in a comment which folders of this machine the command saw where.
     pub fn shell_line(&self) -> String {
         let mut line = format!("cd {} &&", quote(&self.dir.to_string_lossy()));
         if !self.inherit {
@@ -98,6 +108,9 @@ impl Spawn {
         }
         for word in &self.argv {
             line.push_str(&format!(" {}", quote(&word.to_string_lossy())));
+        }
+        if let Some(sandbox) = &self.sandbox {
+            line.push_str(&format!("  # in a sandbox: {}", sandbox.places()));
         }
         line
     }
@@ -122,7 +135,7 @@ impl Spawn {
     ) -> Result<Finished> {
         interrupt::check()?;
         let (reader, writer) = std::io::pipe().context("open a pipe for a command's output")?;
-        let mut command = self.command(writer)?;
+        let (mut command, report) = self.command(writer)?;
         if let Some(jobserver) = jobserver {
             jobserver.configure_make(&mut command);
         }
@@ -145,12 +158,13 @@ impl Spawn {
         let status = group.end()?;
         drop(received);
         let _ = forward.join();
+        report.map_or(Ok(()), |mut report| report.check())?;
         Ok(Finished { status, output: Vec::new(), timed_out })
     }
 
     /// Starts a helper that runs beside us until the guard is dropped, its output thrown away.
     pub fn background(&self) -> Result<Background> {
-        let mut command = self.command(std::io::pipe()?.1)?;
+        let (mut command, _) = self.command(std::io::pipe()?.1)?;
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().with_context(|| format!("start `{}`", self.program()))?;
         Ok(Background { _group: Group { child, ended: false } })
@@ -160,14 +174,12 @@ impl Spawn {
         self.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    fn command(&self, output: std::io::PipeWriter) -> Result<Command> {
-        let program = self.argv.first().context("an empty command")?;
-        let mut command = Command::new(program);
-        if !self.inherit {
-            command.env_clear();
-        }
-        command.args(&self.argv[1..]).envs(&self.env).current_dir(&self.dir).process_group(0);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    fn command(&self, output: std::io::PipeWriter) -> Result<(Command, Option<ReportFile>)> {
+        let (mut command, report) = match &self.sandbox {
+            Some(sandbox) => self.caged(sandbox)?,
+            None => (self.plain()?, None),
+        };
+        command.process_group(0).stdout(output.try_clone()?).stderr(output);
         let parent = rustix::process::getpid();
         // SAFETY: between fork and exec only system calls are made, no allocation, no lock.
         unsafe {
@@ -180,7 +192,25 @@ impl Spawn {
                 Ok(())
             });
         }
+        Ok((command, report))
+    }
+
+    fn plain(&self) -> Result<Command> {
+        let mut command = Command::new(self.argv.first().context("an empty command")?);
+        if !self.inherit {
+            command.env_clear();
+        }
+        command.args(&self.argv[1..]).envs(&self.env).current_dir(&self.dir).stdin(Stdio::null());
         Ok(command)
+    }
+
+    fn caged(&self, sandbox: &Sandbox) -> Result<(Command, Option<ReportFile>)> {
+        self.argv.first().context("an empty command")?;
+        let ours = std::env::vars_os().filter(|_| self.inherit);
+        let ours = ours.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        let env = ours.chain(self.env.clone()).collect();
+        let entry = Entry::new(sandbox, &self.argv, &env, &self.dir)?;
+        Ok((entry.command, Some(entry.report)))
     }
 }
 

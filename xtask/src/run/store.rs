@@ -9,6 +9,7 @@
 //! partial/              downloads that can go on           logs/          one folder a build
 //! quarantine/           bytes that did not match           tmp/, locks/   scaffolding
 //! tools/, tool-cache/   unpacked toolchains and what they cache for themselves
+//! repro/                second builds that are compared with the first; kept where they differ
 //! ```
 
 use std::fs::File;
@@ -23,7 +24,7 @@ use crate::data::types::Sha256;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
 
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 13] = [
     "sources",
     "git",
     "partial",
@@ -34,6 +35,7 @@ const FOLDERS: [&str; 12] = [
     "checked",
     "work",
     "logs",
+    "repro",
     "tmp",
     "locks",
 ];

@@ -20,6 +20,7 @@ use crate::ui::Ui;
 
 use super::fetch::Fetcher;
 use super::jobs::Jobs;
+use super::places::Places;
 use super::process::{self, Spawn};
 use super::store::{Store, hash_file, set_mode};
 use super::unpack;
@@ -167,7 +168,7 @@ impl<'a> Tools<'a> {
         let temp = self.store.temp_dir()?;
         fs::write(temp.path().join("try.c"), "int main(void) { return 0; }\n")?;
         let argv = [scene.compiler.as_str(), "-static", "try.c", "-o", "try"].map(OsString::from).to_vec();
-        let spawn = Spawn::isolated(argv, temp.path(), scene.env.clone()).limit(Duration::from_secs(1800));
+        let spawn = scene.places.spawn(argv, temp.path(), scene.env.clone()).limit(Duration::from_secs(1800));
         let finished = {
             let _all = jobs.all()?;
             spawn.output()?
@@ -213,11 +214,14 @@ pub struct Scene<'a> {
     pub cache: PathBuf,
     /// The wrappers' text: another flag is another compiler.
     pub wrappers: Sha256,
+    pub places: &'a Places,
 }
 
 impl Scene<'_> {
     fn stamp(&self) -> PathBuf {
-        self.cache.join(format!("tried-{}-{}", self.arch, self.wrappers.short()))
+        // zig's cache knows its library by its path.
+        let caged = if self.places.sandboxed() { "-caged" } else { "" };
+        self.cache.join(format!("tried-{}-{}{caged}", self.arch, self.wrappers.short()))
     }
 }
 

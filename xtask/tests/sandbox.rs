@@ -1,0 +1,524 @@
+//! The sandbox, tried from inside: what a command sees, what it cannot do, and that nothing outlives it.
+//!
+//! The commands are the machine's own: /usr, /bin and /lib are bound. Where user namespaces are forbidden,
+//! each test says that it was skipped; `.ci/run` runs where they are not.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fs_err as fs;
+use support::{Ran, Space};
+use tempfile::TempDir;
+use xtask::error;
+use xtask::run::process::{Finished, Spawn};
+use xtask::run::sandbox::{self, Level, Partial, Sandbox};
+
+/// Makes this test program do one thing and end: a builder in another process. See [`helper`].
+const HELPER: &str = "SLIPWAY_TEST_SANDBOX_SCRIPT";
+/// The program that a helper uses, if it was copied.
+const PROGRAM: &str = "SLIPWAY_TEST_SANDBOX_PROGRAM";
+const DIR: &str = "SLIPWAY_TEST_SANDBOX_DIR";
+
+/// False, and said, where this machine forbids namespaces.
+fn allowed() -> bool {
+    let program = std::env::var_os(PROGRAM).unwrap_or(env!("CARGO_BIN_EXE_xtask").into());
+    sandbox::set_program(Path::new(&program));
+    match sandbox::probe() {
+        Ok(_) => true,
+        Err(why) => {
+            eprintln!("SKIPPED: no sandbox here: {why}; {}", why.mend);
+            false
+        }
+    }
+}
+
+/// A folder, and a sandbox that has it as /build, with the machine's own programs.
+struct Cage {
+    dir: TempDir,
+    sandbox: Sandbox,
+}
+
+impl Cage {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let sandbox = machine().write(dir.path(), "/build");
+        Self { dir, sandbox }
+    }
+
+    fn spawn(&self, script: &str) -> Spawn {
+        spawn(&self.sandbox, script)
+    }
+
+    fn run(&self, script: &str) -> Finished {
+        self.spawn(script).output().unwrap_or_else(|error| panic!("{}", error::render(&error)))
+    }
+
+    /// Runs it, expects success, and gives what it printed.
+    fn says(&self, script: &str) -> String {
+        let finished = self.run(script);
+        assert!(finished.success(), "{}: {}", finished.how(), finished.text());
+        finished.text()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A fifo that whoever opens it inside holds; the thread ends when nobody does any more.
+    fn lifeline(&self) -> Lifeline {
+        let path = self.path("lifeline");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let (opened, is_open) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let mut file = fs::File::open(path).unwrap();
+            let _ = opened.send(());
+            std::io::copy(&mut file, &mut std::io::sink()).unwrap();
+        });
+        Lifeline { thread, is_open }
+    }
+}
+
+struct Lifeline {
+    thread: JoinHandle<()>,
+    is_open: std::sync::mpsc::Receiver<()>,
+}
+
+fn machine() -> Sandbox {
+    let folders = ["/usr", "/bin", "/lib", "/lib64"].into_iter().filter(|path| Path::new(path).exists());
+    folders.fold(Sandbox::default(), |sandbox, path| sandbox.read(path, path))
+}
+
+fn spawn(sandbox: &Sandbox, script: &str) -> Spawn {
+    let argv: Vec<OsString> = ["/bin/bash", "-c", script].map(OsString::from).into();
+    Spawn::isolated(argv, Path::new("/build"), environment()).sandbox(sandbox.clone())
+}
+
+fn environment() -> BTreeMap<String, OsString> {
+    let pairs = [("PATH", "/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+}
+
+#[test]
+fn no_network_but_its_own() {
+    if !allowed() {
+        return;
+    }
+    let cage = Cage::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::net::TcpStream::connect(("127.0.0.1", port)).expect("the test itself can connect");
+    let connect = |address: &str| cage.run(&format!("exec 3<>/dev/tcp/{address}")).text();
+    let own = connect(&format!("127.0.0.1/{port}"));
+    assert!(own.contains("Connection refused"), "the host's loopback: {own}");
+    let far = connect("192.0.2.1/80");
+    assert!(far.contains("Network is unreachable"), "{far}");
+    let inside = "use IO::Socket::INET; my $l = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die;
+        IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $l->sockport) or die; print 'connected'";
+    assert_eq!(cage.says(&format!("perl -e \"{}\"", inside.replace('$', "\\$"))), "connected");
+    assert_eq!(cage.says("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '"), "lo\n");
+}
+
+#[test]
+fn writes_reach_its_own_folders_only() {
+    if !allowed() {
+        return;
+    }
+    let mut cage = Cage::new();
+    let declared = tempfile::tempdir().unwrap();
+    fs::write(declared.path().join("input"), "as it was").unwrap();
+    cage.sandbox = cage.sandbox.read(declared.path(), "/input");
+    for path in ["/x", "/usr/x", "/bin/x", "/etc/x", "/etc/passwd", "/dev/x", "/input/x", "/input/input", "/proc/x"] {
+        let finished = cage.run(&format!("echo x > {path}"));
+        let text = finished.text();
+        let refused = ["Read-only file system", "Permission denied", "No such file"];
+        assert!(!finished.success() && refused.iter().any(|word| text.contains(word)), "{path}: {text}");
+    }
+    for command in [
+        "chmod 600 /dev/null",
+        "rm /input/input",
+        "touch /input/input",
+        "mknod /build/null c 1 3",
+        "mount -t tmpfs none /build",
+        "mount -o remount,rw /input",
+        "unshare -Ur true",
+        "hostname other",
+        "echo x > /proc/sys/kernel/core_pattern",
+        "chown 0 /build",
+    ] {
+        assert!(!cage.run(command).success(), "{command}");
+    }
+    cage.says(
+        "echo x > /build/x && mkdir -p a/b && echo y > a/y && mv a/y a/b/ && ln a/b/y z && echo x > /tmp/sandboxed",
+    );
+    cage.says("echo x > /dev/null && head -c 9 /dev/zero | cmp -n 9 - <(head -c 9 /dev/zero)");
+    assert_eq!(fs::read_to_string(cage.path("z")).unwrap(), "y\n");
+    let ours = rustix::process::geteuid().as_raw();
+    assert_eq!(fs::metadata(cage.path("x")).unwrap().uid(), ours, "the builder's own");
+    assert!(!Path::new("/tmp/sandboxed").exists(), "/tmp is not the host's");
+    assert_eq!(fs::read_to_string(declared.path().join("input")).unwrap(), "as it was");
+}
+
+#[test]
+fn sees_nothing_that_was_not_declared() {
+    if !allowed() {
+        return;
+    }
+    let mut cage = Cage::new();
+    cage.sandbox = cage.sandbox.link("/tools/sh", "/bin/sh");
+    let mut top: Vec<&str> = vec!["bin", "build", "dev", "etc", "lib", "lib64", "proc", "tmp", "tools", "usr"];
+    top.retain(|name| !name.starts_with("lib") || Path::new("/").join(name).exists());
+    assert_eq!(cage.says("ls -A /").lines().collect::<Vec<_>>(), top);
+    assert_eq!(cage.says("ls -A /tmp /build"), "/build:\n\n/tmp:\n");
+    let here = env!("CARGO_MANIFEST_DIR");
+    for path in ["/home", "/root", "/sys", "/run", "/var", "/.old", "/etc/shadow", "/etc/resolv.conf", "/dev/tty", here]
+    {
+        assert!(!cage.run(&format!("test -e {path}")).success(), "{path}");
+    }
+    assert_eq!(cage.says("set -- /proc/[0-9]*; echo $#"), "2\n", "PID 1 and the shell");
+    assert_eq!(cage.says("readlink /tools/sh; /tools/sh -c 'echo runs'"), "/bin/sh\nruns\n");
+    assert_eq!(cage.says("cat /proc/1/environ 2>&1 || true"), "cat: /proc/1/environ: Permission denied\n");
+}
+
+#[test]
+fn what_differs_between_machines_is_fixed() {
+    if !allowed() {
+        return;
+    }
+    let cage = Cage::new();
+    assert_eq!(cage.says("hostname; cat /etc/hostname; uname -n; domainname"), "slipway\nslipway\nslipway\n(none)\n");
+    let groups = cage.says("id -u; id -g; id -un; id -gn");
+    assert_eq!(groups, "1000\n1000\nbuilder\nbuilder\n");
+    assert_eq!(cage.says("umask; ulimit -n; ulimit -c; ulimit -s; uname -m"), "0022\n4096\n0\n8192\nx86_64\n");
+    assert_eq!(cage.says("unset TZ; date +%Z"), "UTC\n");
+    assert_eq!(cage.says("getent hosts localhost slipway | wc -l"), "2\n");
+    assert_eq!(cage.says("grep -c '^Cap.*:.*[1-9a-f]' /proc/self/status || true"), "0\n", "no capability");
+    assert_eq!(cage.says("cat <&0; ls -l /proc/self/fd/0 | sed 's/.*-> //'"), "/dev/null\n");
+    let env = Spawn { argv: vec!["env".into()], ..cage.spawn("") }.output().unwrap().text();
+    assert_eq!(env, "LC_ALL=C\nPATH=/usr/bin:/bin\nTZ=UTC\n");
+}
+
+#[test]
+fn a_command_longer_than_argv_and_environment_allow_elsewhere() {
+    if !allowed() {
+        return;
+    }
+    let cage = Cage::new();
+    let words = (0..40).map(|_| OsString::from("x".repeat(20_000)));
+    let argv = ["/bin/bash", "-c", "echo $# ${#LONG}", "sh"].map(OsString::from).into_iter().chain(words).collect();
+    let mut spawn = Spawn { argv, ..cage.spawn("") };
+    spawn.env.insert("LONG".to_owned(), "y".repeat(100_000).into());
+    assert_eq!(spawn.output().unwrap().text(), "40 100000\n");
+}
+
+#[test]
+fn statuses_and_signals_pass() {
+    if !allowed() {
+        return;
+    }
+    let cage = Cage::new();
+    for code in [0, 1, 42, 125, 255] {
+        assert_eq!(cage.run(&format!("exit {code}")).status.code(), Some(code));
+    }
+    for signal in [1, 2, 6, 9, 11, 13, 15] {
+        let finished = cage.run(&format!("kill -{signal} $$"));
+        assert_eq!(finished.status.signal(), Some(signal), "{}", finished.how());
+    }
+    assert_eq!(cage.run("kill -11 $$").how(), "killed by signal 11 (SIGSEGV)");
+    assert_eq!(cage.says("kill -9 1; echo still here"), "still here\n", "PID 1 cannot be killed from inside");
+    assert_eq!(cage.says("echo out; echo err >&2; echo out"), "out\nerr\nout\n", "in the order they came");
+}
+
+#[test]
+fn nothing_outlives_the_command() {
+    if !allowed() {
+        return;
+    }
+    let cage = Cage::new();
+    let life = cage.lifeline();
+    cage.says("exec 3> lifeline; (trap '' HUP TERM; setsid sleep 1000) & exit 0");
+    life.thread.join().unwrap();
+}
+
+#[test]
+fn a_time_limit_ends_all() {
+    if !allowed() {
+        return;
+    }
+    let cage = Cage::new();
+    let life = cage.lifeline();
+    let script = "exec 3> lifeline; (trap '' HUP TERM; setsid sleep 1000) & sleep 1000";
+    let finished = cage.spawn(script).limit(Duration::from_secs(2)).output().unwrap();
+    assert!(finished.timed_out, "{}", finished.how());
+    life.is_open.recv().expect("it had started");
+    life.thread.join().unwrap();
+}
+
+#[test]
+fn nothing_outlives_the_builder() {
+    if !allowed() {
+        return;
+    }
+    let cage = Cage::new();
+    let life = cage.lifeline();
+    let script = "exec 3> lifeline; (trap '' HUP TERM; setsid sleep 1000) & sleep 1000";
+    let mut builder = helper_command(&std::env::current_exe().unwrap(), script, cage.dir.path()).spawn().unwrap();
+    life.is_open.recv().unwrap();
+    builder.kill().unwrap();
+    builder.wait().unwrap();
+    life.thread.join().unwrap();
+}
+
+#[test]
+fn a_jobserver_passes_and_no_other_file() {
+    if !allowed() {
+        return;
+    }
+    let cage = Cage::new();
+    let client = jobserver::Client::new(2).unwrap();
+    let leak = fs::File::open("/etc/passwd").unwrap();
+    rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
+    let run = |script: &str| {
+        let mut text = Vec::new();
+        let mut sink = |line: &[u8]| {
+            text.extend_from_slice(line);
+            Ok(())
+        };
+        let finished = cage.spawn(script).stream(Some(&client), &mut sink).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(finished.success(), "{text}");
+        text
+    };
+    let take = "auth=${MAKEFLAGS##*--jobserver-auth=}; token=$(head -c 1 <&${auth%,*}); echo \"took $token\"";
+    assert_eq!(run(&format!("{take}; printf %s \"$token\" >&${{auth#*,}}")), "took |\n");
+    let tokens = client.available().unwrap();
+    assert_eq!(tokens, 2, "it was given back");
+
+    let files =
+        run("auth=${MAKEFLAGS##*--jobserver-auth=}; echo $auth; for f in /proc/self/fd/*; do echo ${f##*/}; done");
+    let mut lines = files.lines();
+    let auth: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let open: Vec<&str> = lines.filter(|fd| !["0", "1", "2"].contains(fd) && !auth.contains(fd)).collect();
+    // The shell's own, to read the folder.
+    assert!(open.len() <= 1, "{files}");
+    let names = run("for f in /proc/self/fd/*; do readlink $f || true; done");
+    assert!(!names.contains("passwd"), "{names}");
+    if xtask::run::process::find("make").is_none() {
+        return eprintln!("SKIPPED: no make here");
+    }
+    // Both meet: each waits until the other has started, which needs two tokens.
+    let rule = "a: ; mkfifo f && echo met > f\nb: ; @until test -p f; do :; done; cat f\nall: a b\n";
+    fs::write(cage.path("Makefile"), rule.replace(": ;", ":;")).unwrap();
+    let met = run("make -s a b");
+    assert!(met.contains("met") && !met.contains("jobserver unavailable"), "{met}");
+}
+
+#[test]
+fn memory_is_limited_for_each_process() {
+    if !allowed() {
+        return;
+    }
+    let mut cage = Cage::new();
+    cage.sandbox.memory = Some(64 << 20);
+    assert!(!cage.run("head -c 200M /dev/zero | tail -n 1 | wc -c | grep -qx 209715200").success());
+    cage.sandbox.memory = Some(1 << 30);
+    cage.says("head -c 200M /dev/zero | tail -n 1 | wc -c | grep -qx 209715200");
+}
+
+#[test]
+fn errors_name_what_is_wrong() {
+    if !allowed() {
+        return;
+    }
+    let cage = Cage::new();
+    fs::create_dir(cage.path("there")).unwrap();
+    std::os::unix::fs::symlink("there", cage.path("link")).unwrap();
+    let failure = |sandbox: Sandbox, argv: &str, dir: &str| {
+        let mut spawn = spawn(&sandbox, "true");
+        spawn.argv[0] = argv.into();
+        spawn.dir = dir.into();
+        let error = spawn.output().expect_err("it cannot work");
+        assert_eq!(error::exit_code(&error), 7);
+        error::render(&error).replace(&*cage.dir.path().to_string_lossy(), "DIR")
+    };
+    let missing = Path::new("/no/such/folder");
+    let plain = || cage.sandbox.clone();
+    let texts = [
+        failure(plain().read(missing, "/input"), "true", "/build"),
+        failure(plain().read("/usr", "/build/not/there"), "true", "/build"),
+        failure(plain().read("/usr", "/build/link"), "true", "/build"),
+        failure(plain().read("/usr", "relative"), "true", "/build"),
+        failure(plain().read("/usr", "/build/../etc"), "true", "/build"),
+        failure(plain().link("/bin/sh", "x"), "true", "/build"),
+        failure(plain(), "no-such-program", "/build"),
+        failure(plain(), "true", "/build/nowhere"),
+    ];
+    insta::assert_snapshot!(texts.join("\n"));
+    assert!(!cage.path("not").exists(), "nothing is made in a bound folder");
+}
+
+#[test]
+fn binds_nest_and_files_can_be_bound() {
+    if !allowed() {
+        return;
+    }
+    let mut cage = Cage::new();
+    let source = tempfile::tempdir().unwrap();
+    fs::create_dir(source.path().join("out")).unwrap();
+    fs::write(source.path().join("a file"), "text\n").unwrap();
+    cage.sandbox = cage
+        .sandbox
+        .read(source.path(), "/work/src")
+        .write(cage.dir.path(), "/work/src/out")
+        .read(source.path().join("a file"), "/deep/er/a file");
+    assert_eq!(cage.says("echo x > /work/src/out/x; cat '/deep/er/a file'"), "text\n");
+    assert!(!cage.run("echo x > /work/src/x").success());
+    assert!(!cage.run("echo x > '/deep/er/a file'").success());
+    assert!(cage.path("x").exists() && !source.path().join("out/x").exists());
+}
+
+#[test]
+fn the_command_that_is_shown_tells_of_the_sandbox() {
+    let sandbox = Sandbox::default().read("/store/tool one", "/tools").write("/store/work", "/build");
+    let line = Spawn::isolated(vec!["make".into()], Path::new("/build"), BTreeMap::new()).sandbox(sandbox).shell_line();
+    assert_eq!(
+        line,
+        "cd /build && env -i make  # in a sandbox: /tools is '/store/tool one', /build is /store/work (writable)"
+    );
+}
+
+#[test]
+fn levels_are_read_as_they_are_written() {
+    let partial = |landlock, own_proc| Level::Partial(Partial { landlock, own_proc });
+    let all = [Level::Full, partial(false, true), partial(true, false), partial(false, false), Level::Off];
+    let texts = all.map(|level| serde_json::to_string(&level).unwrap());
+    let read = texts.clone().map(|text| serde_json::from_str::<Level>(&text).unwrap());
+    assert_eq!(read, all);
+    insta::assert_snapshot!(texts.join("\n"), @r#"
+    "namespaces+landlock"
+    "namespaces"
+    "namespaces+landlock, host's /proc"
+    "namespaces, host's /proc"
+    "off"
+    "#);
+    assert!(serde_json::from_str::<Level>("\"some\"").is_err());
+}
+
+#[test]
+fn an_ordinary_user_can() {
+    if !allowed() {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("SKIPPED: all of these tests run as an ordinary user already");
+    }
+    let place = Copies::new();
+    let user = 54_321;
+    std::os::unix::fs::chown(place.work(), Some(user), Some(user)).unwrap();
+    let id = user.to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--inh-caps=-all", "--"]);
+    let ran = place.helper(command, "id -un; cat /etc/hostname; echo x > x; ! echo x > /usr/x");
+    assert!(ran.status == 0 && ran.stdout.contains("builder\nslipway\n"), "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(fs::metadata(place.work().join("x")).unwrap().uid(), user);
+}
+
+#[test]
+fn a_masked_proc_is_no_obstacle_but_the_level_says_so() {
+    if !allowed() {
+        return;
+    }
+    let place = Copies::new();
+    // Like a container: root in a namespace of its own, part of /proc covered.
+    let mut command = Command::new("unshare");
+    command.args(["-U", "-r", "-m", "sh", "-c", "mount -t tmpfs none /proc/tty && exec \"$@\"", "sh"]);
+    let ran = place.helper(command, "id -un; grep -c ^Name: /proc/self/status; ! echo x > /proc/sys/kernel/hostname");
+    let text = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(ran.status == 0 && ran.stdout.contains("host's /proc\n") && ran.stdout.contains("builder\n1\n"), "{text}");
+}
+
+#[test]
+fn where_it_is_forbidden_doctor_says_so_with_the_line_that_allows_it() {
+    if !allowed() {
+        return;
+    }
+    let forbid = || {
+        let mut command = Command::new("unshare");
+        command.args(["-U", "-r", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"", "sh"]);
+        command
+    };
+    let space = Space::empty();
+    let mut doctor = forbid();
+    doctor.arg(env!("CARGO_BIN_EXE_xtask")).arg("doctor").current_dir(space.root()).env("SLIPWAY_CACHE", space.cache());
+    let doctor = Ran::of(doctor.output().unwrap(), &space.root());
+    let at = doctor.stdout.find("BAD   sandbox").unwrap_or_else(|| panic!("{}{}", doctor.stdout, doctor.stderr));
+    insta::assert_snapshot!(doctor.stdout[at..].lines().take(2).collect::<Vec<_>>().join("\n"));
+
+    let ran = Copies::new().helper(forbid(), "true");
+    assert!(ran.status != 0 && ran.stdout.contains("--sandbox=off"), "{}{}", ran.stdout, ran.stderr);
+}
+
+/// This test program and Slipway's where every user can run them, and a folder to work in.
+struct Copies {
+    dir: TempDir,
+}
+
+impl Copies {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let programs = [(std::env::current_exe().unwrap(), "tests"), (env!("CARGO_BIN_EXE_xtask").into(), "xtask")];
+        for (from, to) in programs {
+            fs::copy(from, dir.path().join(to)).unwrap();
+            fs::set_permissions(dir.path().join(to), PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        fs::create_dir(dir.path().join("work")).unwrap();
+        Self { dir }
+    }
+
+    fn work(&self) -> PathBuf {
+        self.dir.path().join("work")
+    }
+
+    /// Runs a script in a sandbox, made by a process that `start` starts.
+    fn helper(&self, mut start: Command, script: &str) -> Ran {
+        let helper = helper_command(&self.dir.path().join("tests"), script, &self.work());
+        start.arg(helper.get_program()).args(helper.get_args()).current_dir("/");
+        start.envs(helper.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        start.env(PROGRAM, self.dir.path().join("xtask"));
+        Ran::of(start.output().unwrap(), self.dir.path())
+    }
+}
+
+fn helper_command(program: &Path, script: &str, dir: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(["--exact", "helper", "--nocapture"]).env(HELPER, script).env(DIR, dir).stdin(Stdio::null());
+    command
+}
+
+/// No test: with a variable set, this process is a builder that runs one script.
+#[test]
+fn helper() {
+    let Some(script) = std::env::var_os(HELPER) else { return };
+    let program = std::env::var_os(PROGRAM).unwrap_or(env!("CARGO_BIN_EXE_xtask").into());
+    sandbox::set_program(Path::new(&program));
+    let sandbox = machine().write(std::env::var_os(DIR).unwrap(), "/build");
+    let level = sandbox::probe().map_or_else(|why| why.to_string(), |level| level.to_string());
+    match spawn(&sandbox, &script.to_string_lossy()).output() {
+        Ok(finished) => {
+            println!("\n{level}\n{}{}", finished.text(), finished.how());
+            assert!(finished.success());
+        }
+        Err(error) => {
+            println!("\n{level}\n{}", error::render(&error));
+            std::process::exit(1);
+        }
+    }
+}
