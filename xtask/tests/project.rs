@@ -37,7 +37,7 @@ fn the_list() {
 #[test]
 fn the_help() {
     insta::assert_snapshot!(xtask(&["--help"]).stdout);
-    for command in ["bundle", "recipe", "fetch", "mirror", "update", "plan", "clean"] {
+    for command in ["bundle", "recipe", "fetch", "mirror", "update", "plan", "repro", "why", "clean"] {
         insta::assert_snapshot!(format!("help-{command}"), xtask(&[command, "--help"]).stdout);
     }
 }

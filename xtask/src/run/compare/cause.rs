@@ -162,13 +162,20 @@ fn times(text: &[u8]) -> Vec<String> {
         let fits = |shape: &&&[u8]| text.get(at..at + shape.len()).is_some_and(|part| is_time(part, shape));
         match shapes.iter().find(fits) {
             Some(shape) => {
-                found.push(String::from_utf8_lossy(&text[at..at + shape.len()]).into_owned());
-                at += shape.len();
+                let end = at + shape.len() + fraction(&text[at + shape.len()..]);
+                found.push(String::from_utf8_lossy(&text[at..end]).into_owned());
+                at = end;
             }
             None => at += 1,
         }
     }
     found
+}
+
+/// The length of a second's fraction: two builds may meet in one second.
+fn fraction(text: &[u8]) -> usize {
+    let digits = text.get(1..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if text.first() == Some(&b'.') && digits > 0 { 1 + digits } else { 0 }
 }
 
 /// Whether a text has a shape: `9` a digit, `d` a digit or a space, `Aaa` a month.
