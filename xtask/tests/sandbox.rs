@@ -458,7 +458,7 @@ fn where_it_is_forbidden_doctor_says_so_with_the_line_that_allows_it() {
     let mut doctor = forbid();
     doctor.arg(env!("CARGO_BIN_EXE_xtask")).arg("doctor").current_dir(space.root()).env("SLIPWAY_CACHE", space.cache());
     let doctor = Ran::of(doctor.output().unwrap(), &space.root());
-    let at = doctor.stdout.find("BAD   sandbox").unwrap_or_else(|| panic!("{}{}", doctor.stdout, doctor.stderr));
+    let at = doctor.stdout.find("weak  sandbox").unwrap_or_else(|| panic!("{}{}", doctor.stdout, doctor.stderr));
     insta::assert_snapshot!(doctor.stdout[at..].lines().take(2).collect::<Vec<_>>().join("\n"));
 
     let ran = Copies::new().helper(forbid(), "true");

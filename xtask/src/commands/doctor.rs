@@ -120,7 +120,9 @@ fn free_space(path: &Path) -> Result<u64> {
 fn caged() -> Finding {
     match sandbox::probe() {
         Ok(level) => good("sandbox", level.to_string()),
-        Err(why) => lack("sandbox", State::Bad, why.what, &format!("{}   (or --sandbox=off)", why.mend)),
+        Err(why) => {
+            lack("sandbox", State::Weak, why.what, &format!("{}   (without it, --sandbox=on cannot be used)", why.mend))
+        }
     }
 }
 
