@@ -24,10 +24,11 @@ daemon_lives() {
         sed -n "s|.* /proc/\([0-9]*\)/exe -> $BOARD/slots/\([^/]*\)/bin/$1\$|\1 \2|p" | head -n 1)
     [ -n "$stray" ] && started "${stray%% *}" || return 1
     D_PID=${stray%% *} D_SLOT=${stray#* }
-    say "$D_PID-$STARTED-$BOOT $D_SLOT" >"$RUN/$1.pid"
+    d_id=$D_PID-$STARTED-$BOOT
+    say "$d_id $D_SLOT" >"$RUN/$1.pid"
 }
 
-# start_daemon NAME COMMAND…
+# start_daemon NAME COMMAND…: false if it does not come to life; UNHEALTHY says why.
 start_daemon() {
     d_name=$1
     note "$JOURNAL" daemon "$d_name"
@@ -36,7 +37,10 @@ start_daemon() {
     d_pid=$!
     # It has begun once it has written who it is.
     until [ -s "$RUN/$d_name.pid" ] && { read -r d_id _; } <"$RUN/$d_name.pid" && [ "${d_id%%-*}" = "$d_pid" ]; do
-        started "$d_pid" || die "start $d_name" "$(last_words "$d_name")" "All of it: slipway logs $d_name"
+        started "$d_pid" || {
+            UNHEALTHY="$d_name ended: $(last_words "$d_name")"
+            return 1
+        }
         sleep 0.1
     done
 }
@@ -55,12 +59,16 @@ cmd__daemon() {
 
 # stop_daemon NAME: asked first, and killed if it has not gone in half a minute.
 stop_daemon() {
-    daemon_lives "$1" || {
-        rm -f "$RUN/$1.pid"
-        return 0
-    }
-    say "stopping $1"
-    kill "$D_PID" 2>/dev/null
+    if daemon_lives "$1"; then
+        say "stopping $1"
+        kill "$D_PID" 2>/dev/null
+        wait_for_end "$1" || return 1
+    fi
+    rm -f "$RUN/$1.pid"
+    [ "$1" != containerd ] || sweep
+}
+
+wait_for_end() {
     patience=$(($(seconds) + ${SLIPWAY_STOP_SECONDS:-30}))
     while lives "$d_id"; do
         [ "$(seconds)" -lt $patience ] || kill -9 "$D_PID" 2>/dev/null
@@ -70,18 +78,20 @@ stop_daemon() {
         }
         sleep 0.1
     done
-    rm -f "$RUN/$1.pid"
-    [ "$1" != containerd ] || stop_shims
 }
 
-# What containers leave when their daemon was killed: the shims of our slots, and mounts of namespaces.
-stop_shims() {
+# What is left of containers when their daemon was killed instead of stopped: their processes, the shims of our slots,
+# and the mounts of namespaces and layers.
+sweep() {
+    find "$CGROUPS"/*/docker "$CGROUPS"/*/kubepods -name cgroup.procs 2>/dev/null | while read -r group; do
+        while read -r member; do kill -9 "$member" 2>/dev/null; done <"$group"
+    done
     ls -l /proc/[0-9]*/exe 2>/dev/null |
         sed -n "s|.* /proc/\([0-9]*\)/exe -> $BOARD/slots/[^/]*/bin/containerd-shim.*|\1|p" | while read -r shim; do
         kill -9 "$shim" 2>/dev/null
     done
     # The last first: a mount on another goes before it.
-    awk -v a="$RUN/" -v b="$data_root/" 'index($5, a) == 1 || index($5, b) == 1 { print $5 }' /proc/self/mountinfo |
+    awk -v a="$RUN/" -v b="${data_root:-$RUN}/" 'index($5, a) == 1 || index($5, b) == 1 { print $5 }' /proc/self/mountinfo |
         awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }' | while read -r point; do
         umount "$point" 2>/dev/null
     done
@@ -168,18 +178,18 @@ start_daemons() {
         rm -f "$CONTAINERD_SOCKET"
         say 'disabled_plugins = ["cri"]' >"$RUN/containerd.toml"
         start_daemon containerd containerd --config "$RUN/containerd.toml" --address "$CONTAINERD_SOCKET" \
-            --root "$data_root/containerd" --state "$RUN/containerd" --log-level warn
+            --root "$data_root/containerd" --state "$RUN/containerd" --log-level warn || return 1
     fi
     wait_for containerd is_socket "$CONTAINERD_SOCKET" || return 1
-    write_daemon_json
+    write_daemon_json || return 1
     if ! daemon_lives dockerd; then
         rm -f "$RUN/docker.pid" "${runtime_endpoint#unix://}"
         mkdir -p "$(dirname_of "${runtime_endpoint#unix://}")"
         start_daemon dockerd dockerd --config-file "$RUN/daemon.json" --containerd "$CONTAINERD_SOCKET" \
-            --exec-root "$RUN/docker" --pidfile "$RUN/docker.pid"
+            --exec-root "$RUN/docker" --pidfile "$RUN/docker.pid" || return 1
     fi
     wait_for dockerd answers || return 1
-    daemon_lives keeper || start_daemon keeper "$BUSYBOX" sh "$SLOT/bin/slipway" _keep
+    daemon_lives keeper || start_daemon keeper "$BUSYBOX" sh "$SLOT/bin/slipway" _keep || return 1
     start_edge
 }
 
@@ -187,15 +197,17 @@ dirname_of() { say "${1%/*}"; }
 
 # dockerd's settings, filled in, and never a port that gives the board to whoever asks.
 write_daemon_json() {
-    fill "$SLOT/etc/docker/daemon.json" "$RUN/daemon.json" || die "write $RUN/daemon.json" \
-        "the secret $MISSING_SECRET is missing" "Send it: slipway secret $MISSING_SECRET FILE"
+    fill "$SLOT/etc/docker/daemon.json" "$RUN/daemon.json" || {
+        UNHEALTHY="daemon.json wants the secret $MISSING_SECRET, which is missing: slipway secret $MISSING_SECRET FILE"
+        return 1
+    }
     if grep -q 'tcp://' "$RUN/daemon.json" && ! grep -q '"tlsverify": *true' "$RUN/daemon.json"; then
-        die "start dockerd" "daemon.json opens a TCP port without tlsverify, which makes everyone on the network root here" \
-            "See docs/board.md, Docker over the network."
+        UNHEALTHY="daemon.json opens a TCP port without tlsverify: everyone on the network would be root here (docs/board.md)"
+        return 1
     fi
     # Its key would go to /etc/docker, which is read-only.
     grep -q deprecated-key-path "$RUN/daemon.json" ||
-        sed -i "1s|{|{ \"deprecated-key-path\": \"$SECRETS/docker-key.json\",|" "$RUN/daemon.json"
+        sed -i "1s|{|{ \"deprecated-key-path\": \"$STATE/docker-key.json\",|" "$RUN/daemon.json"
 }
 
 # Why edgecore is not to run; empty if it is.
@@ -220,7 +232,7 @@ start_edge() {
     *) return 0 ;;
     esac
     daemon_lives edgecore && return
-    start_daemon edgecore edgecore --config "$RUN/edgecore.yaml"
+    start_daemon edgecore edgecore --config "$RUN/edgecore.yaml" || return 1
     patience=$(($(seconds) + ${SLIPWAY_EDGE_SECONDS:-5}))
     while [ "$(seconds)" -lt $patience ]; do
         daemon_lives edgecore || {
@@ -292,6 +304,8 @@ cmd_up() {
         run_slot "$newest" up "$@"
         exit
     fi
+    # Started by init, nobody reads this: status tells, and this file.
+    [ "$(readlink /proc/self/fd/1)" != /dev/null ] || exec >>"$LOG/up.log" 2>&1
     load_settings
     open_journal
     check_board
@@ -349,7 +363,10 @@ cmd_down() {
 }
 
 # Settings that went bad must not keep a board from being taken down.
-load_settings_or_go_on() { data_root=$(sed -n 's/^data_root=//p' "$SETTINGS" 2>/dev/null); }
+load_settings_or_go_on() {
+    data_root=$(sed -n 's|^data_root=\(/[A-Za-z0-9._/-]*[A-Za-z0-9]\)$|\1|p' "$SETTINGS" 2>/dev/null | head -n 1)
+    cloud_address=$(sed -n 's/^cloud_address=//p' "$SETTINGS" 2>/dev/null | head -n 1)
+}
 
 cmd_rollback() {
     [ $# = 0 ] || usage "rollback takes no arguments" "slipway rollback"
@@ -410,5 +427,6 @@ cmd_uninstall() {
     rm -rf "$INCOMING" "$SECRETS" "$RUN" "$LOG"
     printf 'slipway: removed from %s%s\n' "$BOARD" "${keep:+, except $BOARD/$keep with images and containers}"
     trap - EXIT
+    [ -n "$keep" ] || exec "$BUSYBOX" rm -rf "$BOARD"
     exec "$BUSYBOX" rm -rf "$STATE" "$BOARD/current" "$BOARD/previous" "$BOARD/slots"
 }

@@ -138,11 +138,16 @@ probe_data() { DATA_TYPE=$(blkid "$data_device" 2>/dev/null | sed -n 's/.* TYPE=
 check_data_device() {
     [ -n "$data_device" ] || return 0
     ! data_is_mounted || return 0
+    # At boot, a card is found some seconds after init has begun.
+    while [ ! -e "$data_device" ] && [ "$(seconds)" -lt 30 ]; do sleep 1; done
     [ -e "$data_device" ] || die "mount $data_device on $data_root" "there is no $data_device" \
         "Is the card in? Block devices here: $(ls /dev/block 2>/dev/null | tr '\n' ' '). Another: build with --set data_device=…"
     [ -b "$data_device" ] || die "mount $data_device on $data_root" "it is no block device" "Build with --set data_device=…"
     probe_data
-    [ "$DATA_TYPE" != "$data_filesystem" ] || return 0
+    if [ "$DATA_TYPE" = "$data_filesystem" ]; then
+        [ -z "$FORMAT" ] || say "$data_device holds $data_filesystem already; it is not formatted"
+        return
+    fi
     on_it=${DATA_TYPE:-no file system that blkid knows}
     device_number "$data_device"
     if [ -z "$FORMAT" ]; then

@@ -50,7 +50,6 @@ cmd_status() {
     *) usage "status does not know $1" "slipway status [--porcelain]" ;;
     esac
     load_settings_or_go_on
-    cloud_address=$(sed -n 's/^cloud_address=//p' "$SETTINGS" 2>/dev/null)
     docker_state=$(daemon_state dockerd)
     if [ "${1:-}" = --porcelain ]; then
         say "slot=$(slot_of current)"
@@ -73,7 +72,7 @@ cmd_status() {
     *) row "edgecore" "$(daemon_words edgecore)" ;;
     esac
     row "health" "$(health_words)"
-    row "data" "$data_root, $(data_words)"
+    row "data" "${data_root:-not known: the settings are damaged}${data_root:+, $(data_words)}"
     row "at boot" "$(boot_state)"
     row "secrets" "$(secret_names)"
 }
