@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::text::{Text, unknown};
 use super::types::{ImageName, Invalid, Name, Value};
-use crate::error::Result;
+use crate::error::{Failure, Kind as Failed, Result};
 
 /// Where the variables are declared, in a checkout.
 pub const FILE: &str = "board/variables.toml";
@@ -61,6 +61,10 @@ pub enum Kind {
     Ip,
     /// A socket of the board: `unix:///var/run/x.sock`.
     Socket,
+    /// A machine with a port: `192.0.2.7:10000`.
+    Endpoint,
+    /// A TCP port to listen on: `tcp://127.0.0.1:2376`.
+    Listener,
     /// A container image: `example/pause:3.1`.
     Image,
     /// A short name: `memory`.
@@ -114,6 +118,11 @@ struct VariableFile {
     default: Option<Spanned<Given>>,
 }
 
+/// The environment variable that a secret is read from.
+pub fn secret_variable(name: &Name) -> String {
+    format!("SLIPWAY_SECRET_{}", name.as_str().to_ascii_uppercase().replace('-', "_"))
+}
+
 /// Reads `board/variables.toml`.
 pub fn parse_all(text: &Text) -> Result<BTreeMap<Name, Variable>> {
     let file: BTreeMap<Spanned<Name>, VariableFile> = text.parse()?;
@@ -162,6 +171,18 @@ impl Variable {
             secret: false,
             default: Some(Setting::One(default.to_string())),
         }
+    }
+
+    /// What `--set` and settings files say about a secret: everything they hold is written down somewhere. `place` is
+    /// where it was found.
+    pub fn refuse_secret(&self, place: &str) -> Failure {
+        let name = &self.name;
+        let what = format!(
+            "{place}: {name} is a secret: a bundle, a log and the shell's history would keep it, so it is given only \
+             when the bundle is pushed to a board"
+        );
+        let next = format!("{} in the environment, --secret {name}=FILE, or wait to be asked", secret_variable(name));
+        Failure::new(Failed::Data, what).next(next)
     }
 
     /// The value, if it is one of this variable; else why not, and what would be.
@@ -233,11 +254,33 @@ impl Variable {
             false => format!("not `{}`", text.escape_debug()),
         };
         let hint = self.kind.hint(text).map(|hint| format!("; {hint}")).unwrap_or_default();
-        Err(Invalid(format!("{} is {}: {problem}{hint}", self.name, self.kind.example())))
+        let each = if self.list { "each of " } else { "" };
+        Err(Invalid(format!("{each}{} is {}: {problem}{hint}", self.name, self.kind.example())))
     }
 }
 
 impl Kind {
+    pub const ALL: [Self; 18] = [
+        Self::Path,
+        Self::Device,
+        Self::Hostname,
+        Self::Interface,
+        Self::Host,
+        Self::Port,
+        Self::Url,
+        Self::Ip,
+        Self::Socket,
+        Self::Endpoint,
+        Self::Listener,
+        Self::Image,
+        Self::Name,
+        Self::Rule,
+        Self::Boolean,
+        Self::Choice,
+        Self::Text,
+        Self::Word,
+    ];
+
     /// As it is written in the file.
     pub fn name(self) -> &'static str {
         match self {
@@ -250,6 +293,8 @@ impl Kind {
             Kind::Url => "url",
             Kind::Ip => "ip",
             Kind::Socket => "socket",
+            Kind::Endpoint => "endpoint",
+            Kind::Listener => "listener",
             Kind::Image => "image",
             Kind::Name => "name",
             Kind::Rule => "rule",
@@ -272,6 +317,8 @@ impl Kind {
             Kind::Url => "an address like https://mirror.example.org",
             Kind::Ip => "an IP address like 192.0.2.7 or 2001:db8::7",
             Kind::Socket => "a socket like unix:///var/run/x.sock",
+            Kind::Endpoint => "a machine and its port like 192.0.2.7:10000",
+            Kind::Listener => "a port to listen on like tcp://127.0.0.1:2376",
             Kind::Image => "the name of an image like example/pause:3.1",
             Kind::Name => "a short name of small letters, digits, `-` and `_`",
             Kind::Rule => "PREFERENCE:TABLE like 1:main or 100:254",
@@ -298,6 +345,8 @@ impl Kind {
             Kind::Url => is_url(text),
             Kind::Ip => text.parse::<IpAddr>().is_ok(),
             Kind::Socket => text.strip_prefix("unix://").is_some_and(is_path),
+            Kind::Endpoint => is_endpoint(text),
+            Kind::Listener => text.strip_prefix("tcp://").is_some_and(is_endpoint),
             Kind::Image => text.parse::<ImageName>().is_ok(),
             Kind::Name => text.parse::<Name>().is_ok(),
             Kind::Rule => is_rule(text),
@@ -316,8 +365,8 @@ impl Kind {
         let (_, behind) = text.rsplit_once(':').unwrap_or_default();
         match self {
             Kind::Host if text.contains("://") => Some("leave out what stands before the name"),
-            Kind::Host if is_port(behind) => Some("the port is a variable of its own"),
             Kind::Host if text.parse::<IpAddr>().is_ok() => Some("an IPv6 address stands in brackets"),
+            Kind::Host if is_port(behind) => Some("the port is a variable of its own"),
             Kind::Socket if text.starts_with("tcp://") => {
                 Some("a TCP port gives the board to everyone who can reach it, so it is not offered here")
             }
@@ -396,6 +445,10 @@ fn is_host(text: &str) -> bool {
         true => text.parse::<std::net::Ipv4Addr>().is_ok(),
         false => is_hostname(&text.to_ascii_lowercase()),
     }
+}
+
+fn is_endpoint(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
 }
 
 fn is_port(text: &str) -> bool {

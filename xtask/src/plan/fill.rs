@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
+use crate::data::document;
 use crate::data::project::{BoardFile, Project};
+use crate::data::schema::Schema;
 use crate::data::target::{Target, TemplateUse};
 use crate::data::template::{Format, Piece, Place, Template};
+use crate::data::text::Text;
 use crate::data::types::{Name, RelPath};
 use crate::data::variable::{Kind, Setting, Variable};
 use crate::error::Result;
 
 use super::VERSION;
-use super::settings::{Settings, not_set};
+use super::settings::{Resolved, Settings, not_set};
 
 /// The files that are filled in, and the secrets that are still marked in them.
 #[derive(Debug, Default)]
@@ -36,6 +39,9 @@ pub fn fill(project: &Project, target: &Target, settings: &Settings) -> Result<F
         let template = project.template(using.file.get_ref());
         let values = Values { target, settings };
         let text = fill_one(template, &values)?;
+        if let Some(schema) = &using.schema {
+            values.check(template, &text, project.schema(schema.get_ref()))?;
+        }
         let secrets = template.places().filter(|place| values.is_secret(&place.name));
         filled.secrets.extend(secrets.map(|place| place.name.clone()));
         let file = BoardFile { from: template.file.clone(), bytes: text.into_bytes(), executable: template.executable };
@@ -87,6 +93,31 @@ struct Values<'a> {
 }
 
 impl Values<'_> {
+    /// Holds a filled-in file to its schema. Its lines are the template's: no value has a line's end in it.
+    fn check(&self, template: &Template, text: &str, schema: &Schema) -> Result<()> {
+        let filled = Text::new(template.file.as_str(), text);
+        let Err(broken) = schema.check(&document::parse(&filled, template.format)?) else { return Ok(()) };
+        let line = text[..broken.span.start].matches('\n').count();
+        let mut failure = broken.failure(&filled);
+        let line_of = |place: &Place| template.text.text[..place.span.start].matches('\n').count();
+        let names: BTreeSet<&Name> =
+            template.places().filter(|place| line_of(place) == line).map(|place| &place.name).collect();
+        for name in names {
+            failure = failure.next(self.where_from(name));
+        }
+        Err(failure.into())
+    }
+
+    /// "data_root is /tmp by --set".
+    fn where_from(&self, name: &Name) -> String {
+        match self.settings.get(name.as_str()) {
+            Some(Resolved { value: Some(value), origin, .. }) => {
+                format!("set {name} to something else: it is `{value}`, from {origin}")
+            }
+            _ => format!("look at {name}"),
+        }
+    }
+
     fn is_secret(&self, name: &Name) -> bool {
         self.settings.get(name.as_str()).is_some_and(|resolved| resolved.variable.secret)
     }
