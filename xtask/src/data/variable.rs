@@ -308,7 +308,7 @@ impl Kind {
     /// What a value is, with an example, to stand behind "NAME is".
     pub fn example(self) -> &'static str {
         match self {
-            Kind::Path => "a full path like /data/slipway, of letters, digits and . _ - + @ =",
+            Kind::Path => "a full path like /data/slipway, of letters, digits and . _ -",
             Kind::Device => "a device file like /dev/block/mmcblk0p1",
             Kind::Hostname => "a machine's name like board-7, of small letters, digits, `-` and `.`",
             Kind::Interface => "a network interface like eth0",
@@ -321,7 +321,7 @@ impl Kind {
             Kind::Listener => "a port to listen on like tcp://127.0.0.1:2376",
             Kind::Image => "the name of an image like example/pause:3.1",
             Kind::Name => "a short name of small letters, digits, `-` and `_`",
-            Kind::Rule => "PREFERENCE:TABLE like 1:main or 100:254",
+            Kind::Rule => "PREFERENCE:TABLE like 1:main or 100:254, numbers or a name of small letters and digits",
             Kind::Boolean => "true or false",
             Kind::Choice => "one of the choices",
             Kind::Text => "one line of text without quotes, backslash, `$` and backquote",
@@ -419,7 +419,7 @@ impl<'de> Deserialize<'de> for Given {
 }
 
 fn is_path(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+@=".contains(c);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let part = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(allowed);
     text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(part))
 }
@@ -469,8 +469,10 @@ fn is_url(text: &str) -> bool {
 }
 
 fn is_rule(text: &str) -> bool {
-    let table = |table: &str| table.parse::<u32>().is_ok_and(|number| number > 0) || table.parse::<Name>().is_ok();
-    text.split_once(':').is_some_and(|(preference, to)| {
-        preference.parse::<u32>().is_ok_and(|number| number > 0 && number.to_string() == preference) && table(to)
-    })
+    let number = |text: &str| text.parse::<u32>().is_ok_and(|number| number > 0 && number.to_string() == text);
+    let word = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    text.split_once(':').is_some_and(|(preference, table)| number(preference) && (number(table) || word(table)))
 }
