@@ -2,8 +2,9 @@
 # Makes this machine the cloud's side of the boards: Kubernetes 1.21 (kubeadm) and KubeEdge 1.9.1 (cloudcore), and
 # prints where the token for the boards is. It may be run again at any time: what is done is left as it is.
 #
-# NOT RUN where Slipway is developed: no cluster can be had there. What was run: shellcheck, and `--dry-run`, which
-# prints every command and changes nothing. docs/cloud.md says what to expect of each step.
+# NOT RUN where Slipway is developed: no cluster can be had there. What was run: shellcheck, `--dry-run`, which
+# prints every command and changes nothing, and the whole against programs that stand in for kubeadm, kubectl and keadm.
+# docs/cloud.md says what to expect of each step.
 #
 # Exit status: 0 done, 1 a step failed, 2 wrong usage.
 set -eu

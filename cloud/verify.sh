@@ -2,7 +2,8 @@
 # Waits until a board is a Ready node of the cluster, runs the bundle's hello image on it, and waits for its success.
 # Run on the machine that setup.sh made, or on any with a kubeconfig of that cluster. It may be run again at any time.
 #
-# NOT RUN where Slipway is developed: no cluster can be had there. What was run: shellcheck, and `--dry-run`.
+# NOT RUN where Slipway is developed: no cluster can be had there. What was run: shellcheck, `--dry-run`, and
+# the whole against a kubectl that stands in.
 #
 # Exit status: 0 the board ran it, 1 it did not, 2 wrong usage.
 set -eu

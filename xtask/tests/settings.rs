@@ -394,6 +394,85 @@ fn wrong_data_is_refused_when_it_is_read() {
 }
 
 #[test]
+fn types_hold_what_they_say() {
+    use variable::Kind::*;
+    let long = |length: usize| "a".repeat(length);
+    for (kind, right, wrong) in [
+        (
+            Path,
+            vec!["/a", "/data/slip-way_1.0/x"],
+            vec!["", "/", "a", "//a", "/a/", "/a//b", "/a/./b", "/..", "/a b", "/a\nb", "/a$b"],
+        ),
+        (Device, vec!["/dev/sda1", "/dev/block/mmcblk0p1"], vec!["/dev", "/dev/", "/data/x", "dev/sda", "/dev/../etc"]),
+        (
+            Hostname,
+            vec!["a", "board-7", "board-7.example.org", "7"],
+            vec!["", "-a", "a-", "a..b", ".a", "A", "a_b", "a b"],
+        ),
+        (Interface, vec!["eth0", "wlan0", "br-1.2_x"], vec!["", ".", "..", "a/b", "a b", "sixteen-letters-"]),
+        (
+            Host,
+            vec!["a", "Cloud.example.org", "192.0.2.7", "[::1]"],
+            vec!["", "192.0.2", "::1", "[::1", "[192.0.2.7]", "a:1", "a/b"],
+        ),
+        (Port, vec!["1", "65535"], vec!["", "0", "65536", "-1", "+1", "01", "1.0", " 1"]),
+        (
+            Url,
+            vec!["http://a", "https://a.example.org:5000/x/", "https://[::1]:5000"],
+            vec![
+                "",
+                "https://",
+                "a",
+                "https:///x",
+                "https://a b",
+                "https://a:99999",
+                "https://u@a",
+                "https://a\"b",
+                "file:///x",
+            ],
+        ),
+        (Ip, vec!["192.0.2.7", "::1", "2001:db8::7"], vec!["", "[::1]", "192.0.2", "a", "192.0.2.7/24"]),
+        (Socket, vec!["unix:///run/x.sock"], vec!["", "/run/x.sock", "unix://run/x", "tcp://a:1", "unix:///"]),
+        (Endpoint, vec!["a:1", "192.0.2.7:10000", "[::1]:2"], vec!["", "a", ":1", "a:", "a:0", "::1:2x"]),
+        (Listener, vec!["tcp://127.0.0.1:2376"], vec!["", "tcp://", "tcp://:2376", "127.0.0.1:2376", "unix:///x"]),
+        (Image, vec!["a", "kubeedge/pause:3.1"], vec!["", "A", "a:", "a@sha256:1"]),
+        (Name, vec!["memory", "net_cls"], vec!["", "1", "Net", "a b"]),
+        (
+            Rule,
+            vec!["1:main", "100:254"],
+            vec!["", "main", "0:main", "1:", ":main", "1:Main", "1:main:2", "01:main", "1:0", "x:main"],
+        ),
+        (Boolean, vec!["true", "false"], vec!["", "yes", "True", "1"]),
+        (
+            Text,
+            vec!["3.1", "OpenHarmony 3.1 (rc)", "Ünïcode"],
+            vec!["", " a", "a ", "a\nb", "a\"b", "a'b", "a$b", "a`b", "a\\b", "@SECRET:x@"],
+        ),
+        (Word, vec!["a", "/var", "a=b"], vec!["", "a b", "a;b", "$a"]),
+    ] {
+        right.iter().for_each(|text| assert!(kind.holds(text), "{kind:?} refuses {text:?}"));
+        wrong.iter().for_each(|text| assert!(!kind.holds(text), "{kind:?} takes {text:?}"));
+    }
+    assert!(Hostname.holds(&long(63)) && !Hostname.holds(&long(64)));
+}
+
+#[test]
+fn what_is_in_a_value_is_not_filled_in_again() {
+    let space = space();
+    let variables =
+        space.read("board/variables.toml") + "[words]\ntype = \"text\"\nsummary = \"Words.\"\ndefault = \"x\"\n";
+    space.write("board/variables.toml", &variables);
+    space.write("board/file.conf", "{node_name} {words} {servers}\nnameserver {servers*} {words}\n");
+    let words = "words={servers*} {node_name}";
+    space.ok(&["settings", "--target", "board", "--set", words, "--files", "out"]);
+    assert_eq!(
+        space.read("out/etc/file.conf"),
+        "board-1 {servers*} {node_name} 192.0.2.1 192.0.2.2\nnameserver 192.0.2.1 {servers*} {node_name}\n\
+         nameserver 192.0.2.2 {servers*} {node_name}\n"
+    );
+}
+
+#[test]
 fn what_nobody_has_set_is_asked_for() {
     let space = space();
     let target = space.read("targets/board.toml").replace("node_name = \"board-1\"\n", "");

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use super::document::{Content, Node};
 use super::text::{Text, nearest, unknown};
-use super::variable::Kind;
+use super::variable::{Kind, SECRET_MARK};
 use crate::error::{Failure, Kind as Failed, Result};
 
 /// A schema, or one rule inside it.
@@ -98,9 +98,6 @@ impl Broken {
     }
 }
 
-/// What a mark in place of a secret begins with.
-const SECRET: &str = "@SECRET:";
-
 impl Schema {
     pub fn parse(text: &Text) -> Result<Self> {
         let schema: Self = serde_json::from_str(&text.text).map_err(|error| {
@@ -151,7 +148,7 @@ impl Schema {
         if let Some(constant) = &self.constant
             && !same(constant, &node.content)
         {
-            if constant.as_str().is_some_and(|mark| mark.starts_with(SECRET)) {
+            if constant.as_str().is_some_and(|mark| mark.starts_with(SECRET_MARK)) {
                 let broken = self.broken(node.span.clone(), path, &format!("only {constant} may stand here"));
                 return Err(Broken { hidden: true, ..broken });
             }

@@ -19,6 +19,9 @@ pub const FILE: &str = "board/variables.toml";
 /// Names that every template may use and nobody can set.
 pub const BUILT_IN: [&str; 2] = ["target", "version"];
 
+/// What the mark of a secret begins with.
+pub const SECRET_MARK: &str = "@SECRET:";
+
 /// The longest value: a line of a file, not a book.
 const LONGEST: usize = 4096;
 
@@ -116,6 +119,11 @@ struct VariableFile {
     #[serde(default)]
     secret: bool,
     default: Option<Spanned<Given>>,
+}
+
+/// What stands in a file where a secret belongs; the board's own script puts the secret there.
+pub fn secret_mark(name: &Name) -> String {
+    format!("{SECRET_MARK}{name}@")
 }
 
 /// The environment variable that a secret is read from.
@@ -354,7 +362,8 @@ impl Kind {
             Kind::Choice => false,
             Kind::Text => {
                 let forbidden = |c: char| c.is_control() || matches!(c, '"' | '\'' | '\\' | '$' | '`');
-                !text.trim().is_empty() && text.trim() == text && !text.contains(forbidden)
+                let marked = text.contains(SECRET_MARK); // it would be filled in with the secret
+                !text.is_empty() && text.trim() == text && !text.contains(forbidden) && !marked
             }
             Kind::Word => text.parse::<Value>().is_ok(),
         }

@@ -11,7 +11,7 @@ use crate::data::target::{Target, TemplateUse};
 use crate::data::template::{Format, Piece, Place, Template};
 use crate::data::text::Text;
 use crate::data::types::{Name, RelPath};
-use crate::data::variable::{Kind, Setting, Variable};
+use crate::data::variable::{Kind, Setting, Variable, secret_mark};
 use crate::error::Result;
 
 use super::VERSION;
@@ -22,11 +22,6 @@ use super::settings::{Resolved, Settings, not_set};
 pub struct Filled {
     pub files: BTreeMap<RelPath, BoardFile>,
     pub secrets: BTreeSet<Name>,
-}
-
-/// What stands in a file where a secret belongs; the board's own script puts it there.
-pub fn secret_mark(name: &Name) -> String {
-    format!("@SECRET:{name}@")
 }
 
 /// Fills in every template of `target` that ships with these settings.
@@ -63,7 +58,7 @@ fn fill_one(template: &Template, values: &Values<'_>) -> Result<String> {
         match piece {
             Piece::Text(plain) => text.push_str(plain),
             // Kept for the second pass, when the line is whole.
-            Piece::Variable(place) if place.each => text.push_str(&format!("{{{}*}}", place.name)),
+            Piece::Variable(place) if place.each => text.push_str(&list_mark(&place.name)),
             Piece::Variable(place) => text.push_str(&values.written(template.format, place)?),
         }
     }
@@ -77,12 +72,16 @@ fn fill_one(template: &Template, values: &Values<'_>) -> Result<String> {
     }
 }
 
+/// Stands for a list until its line is whole. No value has such a character in it.
+fn list_mark(name: &Name) -> String {
+    format!("\0{name}\0")
+}
+
 /// A line, once for each item of the list in it.
 fn repeat(line: &str, lists: &BTreeMap<&Name, Vec<String>>) -> String {
-    let found = lists.iter().find(|(name, _)| line.contains(&format!("{{{name}*}}")));
-    match found {
+    match lists.iter().find(|(name, _)| line.contains(&list_mark(name))) {
         None => line.to_owned(),
-        Some((name, items)) => items.iter().map(|item| line.replace(&format!("{{{name}*}}"), item)).collect(),
+        Some((name, items)) => items.iter().map(|item| line.replace(&list_mark(name), item)).collect(),
     }
 }
 
