@@ -702,16 +702,33 @@ fn a_secret_comes_from_a_file_before_the_environment() {
     let files: [SecretFile; 1] = [format!("cloud_token={}", file.display()).parse().unwrap()];
     let environment = |name: &str| (name == "SLIPWAY_SECRET_CLOUD_TOKEN").then(|| OsString::from("other"));
     assert_eq!(
-        gathered(&Places { files: &files, environment: &environment, terminal: None }),
+        gathered(&Places { files: &files, environment: &environment, kept: &BTreeSet::new(), terminal: None }),
         Ok("abc.def".to_owned())
     );
-    assert_eq!(gathered(&Places { files: &[], environment: &environment, terminal: None }), Ok("other".to_owned()));
+    assert_eq!(
+        gathered(&Places { files: &[], environment: &environment, kept: &BTreeSet::new(), terminal: None }),
+        Ok("other".to_owned())
+    );
+}
+
+#[test]
+fn what_the_board_keeps_is_asked_of_nobody() {
+    let (_person, program) = terminal();
+    let places = Places { files: &[], environment: &nothing, kept: &needed(), terminal: Some(program) };
+    assert!(secrets::gather(&needed(), &places).unwrap().is_empty());
+    let environment = |_: &str| Some(OsString::from("new"));
+    let places = Places { files: &[], environment: &environment, kept: &needed(), terminal: None };
+    assert_eq!(gathered(&places), Ok("new".to_owned()));
 }
 
 #[test]
 fn a_secret_shows_itself_to_nobody() {
     let environment = |_: &str| Some(OsString::from("hunter2"));
-    let all = secrets::gather(&needed(), &Places { files: &[], environment: &environment, terminal: None }).unwrap();
+    let all = secrets::gather(
+        &needed(),
+        &Places { files: &[], environment: &environment, kept: &BTreeSet::new(), terminal: None },
+    )
+    .unwrap();
     assert!(!format!("{all:?}").contains("hunter2"));
     let file = all.values().next().unwrap().to_file().unwrap();
     use std::os::unix::fs::PermissionsExt;
@@ -735,14 +752,22 @@ fn wrong_secrets_are_refused_without_showing_them() {
     let mut said = String::new();
     for name in ["two-lines", "empty", "quotes", "bytes", "huge", "folder", "not-there"] {
         let files = [SecretFile { name: "cloud_token".parse().unwrap(), file: path(name) }];
-        let places = Places { files: &files, environment: &nothing, terminal: None };
+        let places = Places { files: &files, environment: &nothing, kept: &BTreeSet::new(), terminal: None };
         said.push_str(&gathered(&places).expect_err(name));
     }
     let environment = |_: &str| Some(OsString::new());
-    said.push_str(&gathered(&Places { files: &[], environment: &environment, terminal: None }).unwrap_err());
-    said.push_str(&gathered(&Places { files: &[], environment: &nothing, terminal: None }).unwrap_err());
+    said.push_str(
+        &gathered(&Places { files: &[], environment: &environment, kept: &BTreeSet::new(), terminal: None })
+            .unwrap_err(),
+    );
+    said.push_str(
+        &gathered(&Places { files: &[], environment: &nothing, kept: &BTreeSet::new(), terminal: None }).unwrap_err(),
+    );
     let stray = [SecretFile { name: "cloud_tokn".parse().unwrap(), file: path("empty") }];
-    said.push_str(&gathered(&Places { files: &stray, environment: &nothing, terminal: None }).unwrap_err());
+    said.push_str(
+        &gathered(&Places { files: &stray, environment: &nothing, kept: &BTreeSet::new(), terminal: None })
+            .unwrap_err(),
+    );
     said.push_str(&"cloud_token:hunter2".parse::<SecretFile>().unwrap_err().to_string());
     assert!(!said.contains("hunter2"), "{said}");
     insta::assert_snapshot!(said.replace(&*dir.path().to_string_lossy(), "DIR"));
@@ -764,8 +789,9 @@ fn terminal() -> (File, File) {
 fn a_person_is_asked_and_what_they_type_is_not_shown() {
     let (mut person, program) = terminal();
     let again = program.try_clone().unwrap();
-    let asking =
-        std::thread::spawn(move || gathered(&Places { files: &[], environment: &nothing, terminal: Some(program) }));
+    let asking = std::thread::spawn(move || {
+        gathered(&Places { files: &[], environment: &nothing, kept: &BTreeSet::new(), terminal: Some(program) })
+    });
     let mut seen = String::new();
     let read_until = |person: &mut File, seen: &mut String, end: &str| {
         while !seen.ends_with(end) {
@@ -789,8 +815,9 @@ fn a_person_is_asked_and_what_they_type_is_not_shown() {
 fn a_terminal_that_ends_gives_no_secret() {
     let (mut person, program) = terminal();
     // Ctrl-D at the beginning of a line.
-    let asking =
-        std::thread::spawn(move || gathered(&Places { files: &[], environment: &nothing, terminal: Some(program) }));
+    let asking = std::thread::spawn(move || {
+        gathered(&Places { files: &[], environment: &nothing, kept: &BTreeSet::new(), terminal: Some(program) })
+    });
     let mut seen = Vec::new();
     while !seen.ends_with(b": ") {
         let mut byte = [0];

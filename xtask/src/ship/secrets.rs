@@ -72,15 +72,17 @@ pub struct Places<'a> {
     pub files: &'a [SecretFile],
     /// `SLIPWAY_SECRET_NAME`.
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
+    /// What the board has from an earlier push: asked of nobody, unless a file or variable gives it anew.
+    pub kept: &'a BTreeSet<Name>,
     /// Where a person can be asked.
     pub terminal: Option<File>,
 }
 
 impl<'a> Places<'a> {
     /// Those of this process.
-    pub fn of_process(files: &'a [SecretFile]) -> Self {
+    pub fn of_process(files: &'a [SecretFile], kept: &'a BTreeSet<Name>) -> Self {
         let terminal = File::options().read(true).write(true).open("/dev/tty").ok();
-        Self { files, environment: &|name| std::env::var_os(name), terminal }
+        Self { files, environment: &|name| std::env::var_os(name), kept, terminal }
     }
 }
 
@@ -108,31 +110,35 @@ pub fn needed_by(bundle: &Path) -> Result<BTreeSet<Name>> {
     Err(Failure::new(Kind::Data, what).next("cargo xtask bundle --target T writes one").into())
 }
 
-/// Every secret that is needed. Asks a person only for what no file and no variable gives.
+/// Every secret that is needed and that the board does not keep. Asks a person only for what nothing else gives.
 pub fn gather(needed: &BTreeSet<Name>, places: &Places<'_>) -> Result<BTreeMap<Name, Secret>> {
     if let Some(stray) = places.files.iter().find(|file| !needed.contains(&file.name)) {
         let what = format!("--secret: the bundle needs no secret `{}` ({})", stray.name, list(needed));
         return Err(Failure::new(Kind::Data, what).into());
     }
-    needed.iter().map(|name| Ok((name.clone(), places.find(name)?))).collect()
+    let found = needed.iter().map(|name| Ok(places.find(name)?.map(|secret| (name.clone(), secret))));
+    found.filter_map(Result::transpose).collect()
 }
 
 impl Places<'_> {
-    fn find(&self, name: &Name) -> Result<Secret> {
+    fn find(&self, name: &Name) -> Result<Option<Secret>> {
         if let Some(from) = self.files.iter().rev().find(|file| file.name == *name) {
-            return from_file(name, &from.file);
+            return from_file(name, &from.file).map(Some);
         }
         let variable = secret_variable(name);
         if let Some(value) = (self.environment)(&variable) {
             let text = value.into_string().map_err(|_| refused(name, &variable, "is not text in UTF-8"))?;
-            return checked(name, &variable, &text);
+            return checked(name, &variable, &text).map(Some);
+        }
+        if self.kept.contains(name) {
+            return Ok(None);
         }
         let asked = match &self.terminal {
             Some(terminal) => ask_hidden(terminal, &format!("{name} (it is not shown)"))?,
             None => None,
         };
         match asked {
-            Some(text) => checked(name, "the terminal", &text),
+            Some(text) => checked(name, "the terminal", &text).map(Some),
             None => Err(missing(name).into()),
         }
     }
