@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
+use crate::data::project::Project;
 use crate::data::types::{Arch, Version};
 use crate::error::{self, Result};
 use crate::interrupt;
@@ -167,8 +168,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn changes(&self) -> Result<Changes> {
-        commands::changes(&self.set, self.settings.as_deref())
+    pub fn changes(&self, project: &Project) -> Result<Changes> {
+        commands::changes(project, &self.set, self.settings.as_deref())
     }
 }
 
@@ -241,8 +242,8 @@ pub struct Why {
 }
 
 impl Why {
-    pub fn changes(&self) -> Result<Changes> {
-        commands::changes(&self.set, self.settings.as_deref())
+    pub fn changes(&self, project: &Project) -> Result<Changes> {
+        commands::changes(project, &self.set, self.settings.as_deref())
     }
 }
 
@@ -287,8 +288,8 @@ pub struct TargetArgs {
 }
 
 impl TargetArgs {
-    pub fn changes(&self) -> Result<Changes> {
-        commands::changes(&self.set, self.settings.as_deref())
+    pub fn changes(&self, project: &Project) -> Result<Changes> {
+        commands::changes(project, &self.set, self.settings.as_deref())
     }
 }
 

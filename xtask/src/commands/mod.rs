@@ -29,6 +29,8 @@ pub fn project(named: Option<&Path>) -> Result<Project> {
 }
 
 /// What `--set` and `--settings` say.
-pub fn changes(set: &[Override], settings: Option<&Path>) -> Result<Changes> {
-    Ok(Changes { set: set.to_vec(), settings: settings.map(SettingsFile::read).transpose()? })
+pub fn changes(project: &Project, set: &[Override], settings: Option<&Path>) -> Result<Changes> {
+    let secrets = || project.variables.values().filter(|variable| variable.secret);
+    let settings = settings.map(|path| SettingsFile::read(path, secrets())).transpose()?;
+    Ok(Changes { set: set.to_vec(), settings })
 }

@@ -4,4 +4,5 @@ pub mod bundle;
 pub mod image;
 pub mod program;
 pub mod record;
+pub mod secrets;
 mod tarball;
