@@ -332,6 +332,32 @@ fn memory_is_limited_for_each_process() {
     cage.says("head -c 200M /dev/zero | tail -n 1 | wc -c | grep -qx 209715200");
 }
 
+/// No test but a measurement: `cargo test --test sandbox cost -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints what a sandbox costs; nothing to fail"]
+fn the_cost_of_entering() {
+    if !allowed() {
+        return;
+    }
+    let cage = Cage::new();
+    let inside = Spawn { argv: vec!["/bin/true".into()], ..cage.spawn("") };
+    let outside = Spawn { sandbox: None, dir: "/".into(), ..inside.clone() };
+    for round in 0..3 {
+        for (what, spawn) in [("outside", &outside), ("inside", &inside)] {
+            let mut times: Vec<Duration> = (0..200)
+                .map(|_| {
+                    let started = std::time::Instant::now();
+                    assert!(spawn.output().unwrap().success());
+                    started.elapsed()
+                })
+                .collect();
+            times.sort();
+            let mean = times.iter().sum::<Duration>() / 200;
+            println!("{round} {what}: least {:?}, median {:?}, mean {mean:?}", times[0], times[100]);
+        }
+    }
+}
+
 #[test]
 fn errors_name_what_is_wrong() {
     if !allowed() {

@@ -6,10 +6,10 @@
 //!
 //! This file is the outside: what a sandbox holds, how a command is started in it, and how far this
 //! machine lets us go. Three processes are involved, all of them this program, because namespaces can
-//! only be entered by a process without threads ([`inside`]):
+//! only be entered by a process without threads, and by its children ([`inside`]):
 //!
 //! ```text
-//! builder ── __sandbox: unshares ── __sandbox-init: PID 1, makes the root ── the command
+//! builder ── __sandbox: unshares ── its fork: PID 1, makes the root ── the command
 //! ```
 //!
 //! The command's description goes in by way of an anonymous file as standard input, so that neither argv
