@@ -274,6 +274,9 @@ pub struct BuildArgs {
     pub toolchain: Option<String>,
     #[command(flatten)]
     pub cage: Cage,
+    /// Have sources list their files in another order: what the second build of `repro` runs with
+    #[arg(long, hide = true)]
+    pub reverse_folders: bool,
 }
 
 /// Whether steps run in a sandbox.

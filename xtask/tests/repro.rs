@@ -148,7 +148,7 @@ fn a_random_build_id_is_caught() {
     caught(script, &["section .note.gnu.build-id", "likely cause: a build id that each build makes anew"]);
 }
 
-/// The order of a folder cannot be forced; a list that is not sorted looks the same.
+/// The order of a folder cannot be forced everywhere; a list that is not sorted looks the same.
 #[test]
 fn an_unsorted_list_is_caught() {
     caught("seq 100 | shuf > made\n", &["share/made", "likely cause: order: the same things, sorted differently"]);
@@ -163,6 +163,53 @@ fn a_second_build_without_its_sources_is_told() {
     assert_eq!(ran.status, 5, "{}", ran.stderr);
     for part in ["the second build failed (exit status 5), the first did not", "cargo xtask fetch --target board"] {
         assert!(ran.stderr.contains(part), "no {part:?} in:\n{}", ran.stderr);
+    }
+}
+
+/// What the script does in the second build only.
+fn only_the_second(action: &str) -> String {
+    format!("case $PWD in *a-second-build*) {action};; esac\necho fine > made\n")
+}
+
+#[test]
+fn a_second_build_that_a_signal_ends_is_no_difference() {
+    for signal in ["INT", "TERM", "KILL"] {
+        // The shell's parent is the second build itself: a script stands in for make, and becomes the shell.
+        let script = only_the_second(&format!("kill -{signal} $PPID; exec sleep 1000"));
+        let args: Vec<&str> = REPRO.into_iter().chain(["--sandbox=off"]).collect();
+        let ran = scripted(&script).run(&args);
+        assert_eq!(ran.status, 130, "{signal}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains("the second build was ended ("), "{signal}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("not reproducible"), "{signal}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_second_build_that_fails_is_told_with_its_log() {
+    let args: Vec<&str> = REPRO.into_iter().chain(["--sandbox=off"]).collect();
+    let ran = scripted(&only_the_second("echo out of ideas; exit 9")).run(&args);
+    assert_eq!(ran.status, 3, "{}{}", ran.stdout, ran.stderr);
+    for part in ["the second build failed (exit status 3), the first did not; nothing was compared", "| out of ideas"] {
+        assert!(ran.stderr.contains(part), "no {part:?} in:\n{}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("not reproducible"), "{}", ran.stderr);
+}
+
+/// A tmpfs shows in which order its names came; the second build turns that round.
+#[test]
+fn the_order_of_a_folder_is_caught_where_the_file_system_shows_it() {
+    let Ok(memory) = tempfile::tempdir_in("/dev/shm") else { return eprintln!("SKIPPED: no /dev/shm here") };
+    let space = scripted("ls -U files > made\n");
+    for name in ["a", "b", "c", "d"] {
+        space.write(&format!("src/scripted/files/{name}"), name);
+    }
+    let cache = memory.path().join("cache");
+    let ran = Ran::of(space.xtask(&REPRO).env("SLIPWAY_CACHE", cache).output().unwrap(), &space.root());
+    assert_eq!(ran.status, 6, "{}{}", ran.stdout, ran.stderr);
+    for part in
+        ["share/made", "likely cause: order", "directory order            of the sources' folders: turned round"]
+    {
+        assert!(ran.stdout.contains(part), "no {part:?} in:\n{}", ran.stdout);
     }
 }
 

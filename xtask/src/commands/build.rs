@@ -32,7 +32,8 @@ pub fn make_bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<(Bu
     let target = project.target(&args.target.target)?;
     let board_files = project.board_files(target)?;
     let images = image::plan(target, &plans)?;
-    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?;
+    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?
+        .reversed(args.build.reverse_folders);
     let _use = workshop.store.in_use()?;
 
     let mut contents = Contents {
@@ -40,7 +41,6 @@ pub fn make_bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<(Bu
         parts: plans.into_iter().map(|plan| part(project, plan)).collect::<Result<_>>()?,
         board_files,
         images,
-        sandbox: args.build.cage.is_on(),
     };
     let dist = project.root.join("dist");
     workshop.with_builder(|builder| {
@@ -70,7 +70,8 @@ pub fn recipe(project: &Project, args: &cli::Recipe, ui: &Ui) -> Result<()> {
     let (version, arch) = (args.which.version.as_ref(), args.which.arch);
     let choice = plan::choose_one(project, &args.name, version, arch, args.build.toolchain.as_deref())?;
     let plan = plan::plan(project, &choice)?;
-    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?;
+    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?
+        .reversed(args.build.reverse_folders);
     let _use = workshop.store.in_use()?;
     let built = workshop.with_builder(|builder| build_one(builder, &plan))?;
     let folder = program::write(&choice, &built, &project.root.join("dist"))?;
@@ -95,6 +96,7 @@ pub struct Workshop<'a> {
     jobs: Jobs,
     ui: &'a Ui,
     sandbox: bool,
+    reversed: bool,
 }
 
 impl<'a> Workshop<'a> {
@@ -109,7 +111,12 @@ impl<'a> Workshop<'a> {
         let store = Store::open(&Store::default_root()?)?;
         let fetcher = Fetcher::new(store.clone(), places.mirror.clone(), places.offline, ui.clone())?;
         let jobs = Jobs::new(jobs.map_or_else(Jobs::default_count, usize::from))?;
-        Ok(Self { project, store, fetcher, jobs, ui, sandbox })
+        Ok(Self { project, store, fetcher, jobs, ui, sandbox, reversed: false })
+    }
+
+    /// With sources that list their files in another order.
+    pub fn reversed(self, reversed: bool) -> Self {
+        Self { reversed, ..self }
     }
 
     pub fn with_builder<T>(&self, work: impl FnOnce(&Builder<'_>) -> Result<T>) -> Result<T> {
@@ -121,6 +128,7 @@ impl<'a> Workshop<'a> {
             jobs: &self.jobs,
             ui: self.ui,
             sandbox: self.sandbox,
+            reversed: self.reversed,
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::plan::{self, Choice, EPOCH, Plan};
 use crate::run::build::Built;
 use crate::run::compare::{self, Comparison, Marks};
 use crate::run::jobs::Jobs;
-use crate::run::process;
+use crate::run::process::{self, Finished};
 use crate::run::store::{Store, hash_file, remove_tree};
 use crate::run::unpack::{self, Strip};
 use crate::run::vary::{self, Surroundings, Variation};
@@ -131,7 +131,7 @@ fn foreign(published: &Path, built: &Path) -> Result<Vec<String>> {
     let ours = read(built).context("our own bundle has a manifest")?;
     let differs = |key: &&str| theirs[*key] != ours[*key];
     let remark = |key: &str| format!("its {key} is {}, this checkout's is {}", theirs[key], ours[key]);
-    Ok(["target", "version", "partial"].into_iter().filter(|key| differs(key)).map(remark).collect())
+    Ok(["target", "version", "partial", "sandbox"].into_iter().filter(|key| differs(key)).map(remark).collect())
 }
 
 /// The folders of a second build.
@@ -165,7 +165,8 @@ impl Room {
         fs::os::unix::fs::symlink(first.path("git"), mirror.join("git"))?;
         let jobs = args.build.jobs.map_or_else(Jobs::default_count, usize::from);
         let reads = [first.path("sources"), std::env::current_exe().context("find this program")?];
-        let surroundings = Surroundings::new(&dir, &home, &store, jobs, &reads)?;
+        let caged = args.build.cage.is_on();
+        let surroundings = Surroundings::new(&dir, &home, &store, jobs, &reads, caged)?;
         let marks = marks(project, &first, &checkout, &store, &home);
         Ok(Self { dir, checkout, store, surroundings, marks, _lock: lock })
     }
@@ -181,6 +182,7 @@ impl Room {
         argv.extend(["--offline".into(), "--mirror".into(), self.dir.join("mirror").into()]);
         argv.extend([format!("--sandbox={}", if args.build.cage.is_on() { "on" } else { "off" }).into()]);
         argv.extend(["-j".into(), self.surroundings.jobs.to_string().into()]);
+        argv.extend(self.surroundings.reversed.then(|| "--reverse-folders".into()));
         argv.extend(args.recipes.iter().map(OsString::from));
         let spawn = self.surroundings.spawn(argv);
         let log_path = self.dir.join("build.log");
@@ -198,20 +200,32 @@ impl Room {
             return Ok(());
         }
         task.failed(&finished.how());
-        let kind = match finished.status.code() {
-            Some(5) => Kind::Source,
-            Some(7) => Kind::Host,
-            _ => Kind::Check,
+        Err(self.failed(args, &finished, log_path)?.into())
+    }
+
+    /// The second build came to no end, so there is nothing to compare: that is no difference.
+    fn failed(&self, args: &cli::Repro, finished: &Finished, log: PathBuf) -> Result<Failure> {
+        let how = finished.how();
+        let (kind, what) = match finished.status.code() {
+            // Its own answer to a signal, or the signal that it had no time to answer.
+            Some(130) | None => {
+                (Kind::Interrupted, format!("the second build was ended ({how}); nothing was compared"))
+            }
+            Some(5) => (Kind::Source, format!("the second build failed ({how}), the first did not")),
+            Some(7) => (Kind::Host, format!("the second build failed ({how}), the first did not")),
+            _ => (Kind::Build, format!("the second build failed ({how}), the first did not; nothing was compared")),
         };
-        let what = format!("the second build failed ({}), the first did not", finished.how());
         let mut failure = Failure::new(kind, what);
+        if kind == Kind::Interrupted {
+            failure = failure.next("run the same command again");
+        }
         if kind == Kind::Source {
             failure = failure
                 .next(format!("cargo xtask fetch --target {}   (it builds from what the store has)", args.target));
         }
         failure = failure.next(format!("look into the second build: {}", self.dir.display()));
-        failure.log = Some((process::tail(&fs::read_to_string(&log_path)?, 20), log_path));
-        Err(failure.into())
+        failure.log = Some((process::tail(&fs::read_to_string(&log)?, 20), log));
+        Ok(failure)
     }
 
     fn identical(&self, args: &cli::Repro, comparison: &Comparison, digest: &str, ui: &Ui) -> Result<()> {
@@ -297,7 +311,8 @@ fn build_programs(project: &Project, args: &cli::Repro, ui: &Ui) -> Result<Vec<(
         let missing = || Failure::new(Kind::Data, format!("the target {} has no {name}", args.target));
         plans.push(plan::plan(project, choice.ok_or_else(missing)?)?);
     }
-    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?;
+    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?
+        .reversed(args.build.reverse_folders);
     let _use = workshop.store.in_use()?;
     let built =
         |plan: &Plan| workshop.with_builder(|builder| Ok((plan.choice.clone(), build::build_one(builder, plan)?)));

@@ -112,8 +112,8 @@ fn die_by(signal: i32) {
 fn enter(file: &mut File) -> Attempt<Ended> {
     let mut text = Vec::new();
     file.read_to_end(&mut text).doing("read what the sandbox is to hold")?;
-    let spec: Spec = serde_json::from_slice(&text)
-        .map_err(|error| wrong("read what the sandbox is to hold", error.to_string()))?;
+    let spec: Spec =
+        serde_json::from_slice(&text).map_err(|error| wrong("read what the sandbox is to hold", error.to_string()))?;
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     sys::unshare_namespaces().doing("enter new namespaces")?;
     write("/proc/self/setgroups", "deny")?;
