@@ -83,6 +83,9 @@ pub struct Bundle {
     /// Write a bundle even if sources are missing; its name and manifest say so
     #[arg(long)]
     pub partial: bool,
+    /// Write what was built into the project's record, dist/TARGET.sha256: `repro --against` compares with it
+    #[arg(long, conflicts_with_all = ["partial", "set", "toolchain"])]
+    pub record: bool,
 }
 
 #[derive(Debug, Args)]
@@ -169,8 +172,8 @@ pub struct Repro {
     /// Change one program for this run: RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
     #[arg(long = "set", value_name = "RECIPE.KEY=VALUE", value_parser = override_text)]
     pub set: Vec<String>,
-    /// Do not build twice: compare what this checkout builds with a published bundle
-    #[arg(long, value_name = "FILE.tar.gz")]
+    /// Do not build twice: compare what this checkout builds with a published bundle, or with a record of its hashes
+    #[arg(long, value_name = "FILE.tar.gz|FILE.sha256")]
     pub against: Option<PathBuf>,
     #[command(flatten)]
     pub build: BuildArgs,

@@ -252,6 +252,49 @@ fn a_published_bundle_is_held_against_the_checkout() {
 }
 
 #[test]
+fn a_record_is_held_against_the_checkout() {
+    let space = Space::hello();
+    let ran = space.ok(&["bundle", "--target", "board", "--record"]);
+    assert!(ran.stderr.contains("recorded dist/board.sha256"), "{}", ran.stderr);
+    let record = space.read("dist/board.sha256");
+    let names: Vec<&str> = record.lines().filter_map(|line| line.split_once("  ")).map(|(_, name)| name).collect();
+    assert_eq!(names.first(), Some(&"slipway-board-0.1.0.tar.gz"), "the tarball comes first:\n{record}");
+    assert!(names.contains(&"slipway-board-0.1.0/bin/hello"), "{record}");
+    let ran = space.ok(&["bundle", "--target", "board", "--record"]);
+    assert!(ran.stderr.contains("recorded already"), "{}", ran.stderr);
+
+    let against = ["repro", "--target", "board", "--against", "dist/board.sha256"];
+    let ran = space.ok(&against);
+    assert!(ran.stdout.starts_with("this checkout builds what dist/board.sha256 records\n  sha256  "), "{}", ran.stdout);
+
+    // `clean` removes what was built, not what the project keeps.
+    space.ok(&["clean"]);
+    assert!(space.exists("dist/board.sha256") && !space.exists("dist/board"));
+
+    let source = space.read("src/hello/hello.c");
+    space.write("src/hello/hello.c", &source.replace("hello \"", "hello \" \"1.0 \""));
+    let ran = space.run(&against);
+    assert_eq!(ran.status, 6, "{}", ran.stderr);
+    for part in ["slipway-board-0.1.0/bin/hello\n    recorded  ", "slipway-board-0.1.0/MANIFEST.json\n    recorded  "] {
+        assert!(ran.stdout.contains(part), "no {part:?} in:\n{}", ran.stdout);
+    }
+    assert!(!ran.stdout.contains("COPYING"), "what is the same is not listed:\n{}", ran.stdout);
+    assert!(ran.stderr.contains("cargo xtask bundle --target board --record"), "{}", ran.stderr);
+    assert_eq!(space.read("dist/board.sha256"), record, "a comparison writes no record");
+
+    // The line that is published beside a tarball knows the tarball alone.
+    space.write("published.sha256", &format!("{}\n", record.lines().next().unwrap()));
+    let ran = space.run(&["repro", "--target", "board", "--against", "published.sha256"]);
+    assert_eq!(ran.status, 6, "{}", ran.stderr);
+    space.write("src/hello/hello.c", &source);
+    space.ok(&["repro", "--target", "board", "--against", "published.sha256"]);
+
+    // Not of a changed or partial bundle.
+    let ran = space.run(&["bundle", "--target", "board", "--record", "--set", "hello.version=1.0"]);
+    assert_eq!(ran.status, 2, "{}", ran.stderr);
+}
+
+#[test]
 fn why_tells_what_changed() {
     let space = Space::hello();
     let why = || space.ok(&["why", "hello", "--arch", "x86_64"]).stdout;

@@ -16,13 +16,20 @@ use crate::run::jobs::Jobs;
 use crate::run::store::Store;
 use crate::run::tools::Tools;
 use crate::ship::bundle::{self, Bundle, Contents, Part};
+use crate::ship::record::Record;
 use crate::ship::{image, program};
 use crate::ui::{self, Ui};
 
 /// `cargo xtask bundle`: everything for a board, as one tarball.
 pub fn bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<()> {
     let (bundle, state) = make_bundle(project, args, ui)?;
-    report(ui, project, &bundle, state)
+    report(ui, project, &bundle, state)?;
+    if args.record {
+        let path = Record::path(&project.root, &args.target.target);
+        let verb = if Record::of(&bundle.file)?.write(&path)? { "recorded" } else { "recorded already" };
+        ui.note(verb, &relative(project, &path).display().to_string());
+    }
+    Ok(())
 }
 
 /// The bundle, written now or `up to date`.

@@ -18,6 +18,7 @@ use crate::run::process::{self, Finished};
 use crate::run::store::{Store, hash_file, remove_tree};
 use crate::run::unpack::{self, Strip};
 use crate::run::vary::{self, Surroundings, Variation};
+use crate::ship::record::Record;
 use crate::ui::Ui;
 
 /// `cargo xtask repro`.
@@ -96,6 +97,9 @@ fn digests(built: &[(Choice, Built)]) -> String {
 fn against(project: &Project, args: &cli::Repro, published: &Path, ui: &Ui) -> Result<()> {
     let sha256 = hash_file(published).with_context(|| format!("read the published bundle {}", published.display()))?;
     let ours = bundle(project, args, ui)?;
+    if let Some(record) = read_record(published)? {
+        return against_record(&args.target, published, &record, &Record::of(&ours)?, ui);
+    }
     let target = &args.target;
     let shown = published.display();
     if hash_file(&ours)? == sha256 {
@@ -119,6 +123,44 @@ fn against(project: &Project, args: &cli::Repro, published: &Path, ui: &Ui) -> R
     report(&head, &comparison, &remarks, &kept, ui, json!({"event": "result", "target": target, "identical": false}));
     let what = format!("{head}: {}", score(&comparison));
     Err(Failure::new(Kind::Check, what).next("check out the commit that it was published from").into())
+}
+
+/// The file, if it lists hashes: too short to be a bundle, and text.
+fn read_record(file: &Path) -> Result<Option<Record>> {
+    const LONGEST: u64 = 1 << 20;
+    match fs::metadata(file)?.len() {
+        0..=LONGEST => Ok(Record::parse(&fs::read(file)?)),
+        _ => Ok(None),
+    }
+}
+
+/// Hashes, held against what this checkout builds: which files are others can be told, not what in them.
+fn against_record(target: &str, file: &Path, recorded: &Record, built: &Record, ui: &Ui) -> Result<()> {
+    let shown = file.display();
+    let sha256 = &built.bundle;
+    if *sha256 == recorded.bundle {
+        let text = format!("this checkout builds what {shown} records\n  sha256  {sha256}");
+        ui.result(&text, json!({"event": "result", "target": target, "identical": true, "sha256": sha256}));
+        return Ok(());
+    }
+    let changes = if recorded.files.is_empty() { Vec::new() } else { recorded.changes(built) };
+    let head = format!("this checkout does not build what {shown} records");
+    let mut text =
+        format!("{head}\n  {}\n    recorded  {}\n    built     {sha256}", recorded.name, recorded.bundle);
+    changes.iter().for_each(|change| text.push_str(&format!("\n  {change}")));
+    let changed: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+    let event = json!({"event": "result", "target": target, "identical": false, "sha256": sha256,
+                       "recorded": recorded.bundle, "changed": changed});
+    ui.result(&text, event);
+    let what = match (recorded.files.len(), changes.len()) {
+        (0, _) => head,
+        (_, 0) => format!("{head}: every file is the same, its mode, the links or the packing are not"),
+        (_, count) => format!("{head}: {count} of {} files", built.files.len()),
+    };
+    Err(Failure::new(Kind::Check, what)
+        .next(format!("cargo xtask repro --target {target}   (does it build the same twice on this machine?)"))
+        .next(format!("if the change is meant: cargo xtask bundle --target {target} --record, in the same commit"))
+        .into())
 }
 
 /// What makes a comparison idle: another target, another version, a part only.
@@ -297,7 +339,7 @@ fn report(head: &str, found: &Comparison, remarks: &[String], kept: &(PathBuf, P
 
 /// The ordinary bundle, built if it is not; gives its path.
 fn bundle(project: &Project, args: &cli::Repro, ui: &Ui) -> Result<PathBuf> {
-    let bundle = cli::Bundle { target: args.target(), build: args.build.clone(), partial: false };
+    let bundle = cli::Bundle { target: args.target(), build: args.build.clone(), partial: false, record: false };
     Ok(build::make_bundle(project, &bundle, ui)?.0.file)
 }
 

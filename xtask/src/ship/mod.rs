@@ -3,4 +3,5 @@
 pub mod bundle;
 pub mod image;
 pub mod program;
+pub mod record;
 mod tarball;
