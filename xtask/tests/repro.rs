@@ -216,10 +216,10 @@ fn the_order_of_a_folder_is_caught_where_the_file_system_shows_it() {
 #[test]
 fn a_published_bundle_is_held_against_the_checkout() {
     let space = Space::hello();
-    space.ok(&["bundle", "--target", "board"]);
+    space.ok(&["bundle", "--target", "board", "--sandbox=off"]);
     let published = space.root().join("published.tar.gz");
     fs::copy(space.root().join(BUNDLE), &published).unwrap();
-    let against = ["repro", "--target", "board", "--against", "published.tar.gz"];
+    let against = ["repro", "--target", "board", "--against", "published.tar.gz", "--sandbox=off"];
     let ran = space.ok(&against);
     assert!(ran.stdout.starts_with("published.tar.gz is what this checkout builds\n  sha256  "), "{}", ran.stdout);
 
@@ -238,6 +238,15 @@ fn a_published_bundle_is_held_against_the_checkout() {
     let ran = space.run(&["repro", "--target", "other", "--against", "published.tar.gz"]);
     assert_eq!(ran.status, 6, "{}", ran.stderr);
     assert!(ran.stdout.contains("its target is \"board\", this checkout's is \"other\""), "{}", ran.stdout);
+
+    // Built in another sandbox: the manifest says so, and nothing else differs.
+    space.write("src/hello/hello.c", &source);
+    if sandbox_works() {
+        let ran = space.run(&["repro", "--target", "board", "--against", "published.tar.gz", "--sandbox=on"]);
+        assert_eq!(ran.status, 6, "{}", ran.stderr);
+        assert!(ran.stdout.contains("its sandbox is \"off\", this checkout's is \"namespaces"), "{}", ran.stdout);
+        assert!(ran.stderr.contains("every other file is the same"), "{}", ran.stderr);
+    }
 
     // Cut short, and none at all.
     let bytes = fs::read(&published).unwrap();
@@ -265,7 +274,11 @@ fn a_record_is_held_against_the_checkout() {
 
     let against = ["repro", "--target", "board", "--against", "dist/board.sha256"];
     let ran = space.ok(&against);
-    assert!(ran.stdout.starts_with("this checkout builds what dist/board.sha256 records\n  sha256  "), "{}", ran.stdout);
+    assert!(
+        ran.stdout.starts_with("this checkout builds what dist/board.sha256 records\n  sha256  "),
+        "{}",
+        ran.stdout
+    );
 
     // `clean` removes what was built, not what the project keeps.
     space.ok(&["clean"]);
@@ -292,6 +305,20 @@ fn a_record_is_held_against_the_checkout() {
     // Not of a changed or partial bundle.
     let ran = space.run(&["bundle", "--target", "board", "--record", "--set", "hello.version=1.0"]);
     assert_eq!(ran.status, 2, "{}", ran.stderr);
+}
+
+fn sandbox_works() -> bool {
+    xtask::run::sandbox::set_program(std::path::Path::new(env!("CARGO_BIN_EXE_xtask")));
+    xtask::run::sandbox::probe().inspect_err(|why| eprintln!("SKIPPED in a sandbox: {why}")).is_ok()
+}
+
+#[test]
+fn why_tells_of_the_sandbox() {
+    let space = Space::hello();
+    space.ok(&["recipe", "hello", "--arch", "x86_64", "--sandbox=off"]);
+    let ran = space.ok(&["why", "hello", "--arch", "x86_64", "--sandbox=on"]);
+    assert!(ran.stdout.contains("is built anew: the sandbox changed\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("-sandbox off\n+sandbox on\n"), "{}", ran.stdout);
 }
 
 #[test]

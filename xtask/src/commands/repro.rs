@@ -12,7 +12,7 @@ use crate::data::project::Project;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::plan::{self, Choice, EPOCH, Plan};
 use crate::run::build::Built;
-use crate::run::compare::{self, Comparison, Marks};
+use crate::run::compare::{self, Comparison, Difference, Marks};
 use crate::run::jobs::Jobs;
 use crate::run::process::{self, Finished};
 use crate::run::store::{Store, hash_file, remove_tree};
@@ -122,8 +122,18 @@ fn against(project: &Project, args: &cli::Repro, published: &Path, ui: &Ui) -> R
     let head = format!("{shown} is not what this checkout builds");
     report(&head, &comparison, &remarks, &kept, ui, json!({"event": "result", "target": target, "identical": false}));
     let what = format!("{head}: {}", score(&comparison));
-    Err(Failure::new(Kind::Check, what).next("check out the commit that it was published from").into())
+    let lists = |difference: &Difference| LISTS.contains(&difference.path.as_str());
+    let next = match comparison.differences.iter().all(lists) {
+        true => ONLY_THE_LISTS,
+        false => "check out the commit that it was published from",
+    };
+    Err(Failure::new(Kind::Check, what).next(next).into())
 }
+
+/// What tells of a bundle's other files, and of how they were made.
+const LISTS: [&str; 2] = ["MANIFEST.json", "SHA256SUMS"];
+const ONLY_THE_LISTS: &str = "compare the two manifests: every other file is the same. They record the sandbox that was \
+                              in force, which a kernel without Landlock, or a container, makes weaker";
 
 /// The file, if it lists hashes: too short to be a bundle, and text.
 fn read_record(file: &Path) -> Result<Option<Record>> {
@@ -145,8 +155,7 @@ fn against_record(target: &str, file: &Path, recorded: &Record, built: &Record, 
     }
     let changes = if recorded.files.is_empty() { Vec::new() } else { recorded.changes(built) };
     let head = format!("this checkout does not build what {shown} records");
-    let mut text =
-        format!("{head}\n  {}\n    recorded  {}\n    built     {sha256}", recorded.name, recorded.bundle);
+    let mut text = format!("{head}\n  {}\n    recorded  {}\n    built     {sha256}", recorded.name, recorded.bundle);
     changes.iter().for_each(|change| text.push_str(&format!("\n  {change}")));
     let changed: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
     let event = json!({"event": "result", "target": target, "identical": false, "sha256": sha256,
@@ -157,7 +166,11 @@ fn against_record(target: &str, file: &Path, recorded: &Record, built: &Record, 
         (_, 0) => format!("{head}: every file is the same, its mode, the links or the packing are not"),
         (_, count) => format!("{head}: {count} of {} files", built.files.len()),
     };
-    Err(Failure::new(Kind::Check, what)
+    let mut failure = Failure::new(Kind::Check, what);
+    if matches!(changed[..], [path] if path.ends_with("/MANIFEST.json")) {
+        failure = failure.next(ONLY_THE_LISTS);
+    }
+    Err(failure
         .next(format!("cargo xtask repro --target {target}   (does it build the same twice on this machine?)"))
         .next(format!("if the change is meant: cargo xtask bundle --target {target} --record, in the same commit"))
         .into())
