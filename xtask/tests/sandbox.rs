@@ -609,6 +609,41 @@ fn where_it_is_forbidden_doctor_says_so_with_the_line_that_allows_it() {
     assert!(ran.status != 0 && ran.stdout.contains("--sandbox=off"), "{}{}", ran.stdout, ran.stderr);
 }
 
+/// Each way to forbid it that can be had here, and what is said. Root alone can take its own rights away.
+#[test]
+fn what_forbids_it_is_named() {
+    if !allowed() || !rustix::process::geteuid().is_root() {
+        return eprintln!("SKIPPED: not root");
+    }
+    let place = Copies::new();
+    let doctor = |start: &[&str]| {
+        let space = Space::empty();
+        let mut command = Command::new(start[0]);
+        command.args(&start[1..]).arg(place.dir.path().join("xtask")).arg("doctor");
+        let cache = place.work().join("cache");
+        let ran =
+            Ran::of(command.current_dir(space.root()).env("SLIPWAY_CACHE", cache).output().unwrap(), place.dir.path());
+        let at = ran.stdout.find("weak  sandbox").unwrap_or_else(|| panic!("{}{}", ran.stdout, ran.stderr));
+        ran.stdout[at..].lines().take(2).collect::<Vec<_>>().join("\n")
+    };
+    let no_handing_on = doctor(&["setpriv", "--bounding-set=-setfcap", "--inh-caps=-all", "--"]);
+    assert!(no_handing_on.contains("write /proc/self/uid_map: Operation not permitted"), "{no_handing_on}");
+    assert!(no_handing_on.contains("--cap-add SETFCAP"), "{no_handing_on}");
+    let only_no_network = "echo 0 > /proc/sys/user/max_net_namespaces && exec \"$@\"";
+    let no_network = doctor(&["unshare", "-U", "-r", "sh", "-c", only_no_network, "sh"]);
+    assert!(no_network.contains("mend: sudo sysctl -w user.max_net_namespaces=15000"), "{no_network}");
+    let in_a_chroot = "mkdir $1/root && mount --rbind / $1/root && cd / && shift && exec chroot ${0}/root \"$@\"";
+    let work = place.work().to_string_lossy().into_owned();
+    let chroot = doctor(&["unshare", "-m", "sh", "-c", in_a_chroot, &work, &work]);
+    assert!(chroot.contains("enter new namespaces: Operation not permitted"), "{chroot}");
+    assert!(chroot.contains("in a chroot there are none"), "{chroot}");
+    if xtask::run::process::find("bwrap").is_none() {
+        return eprintln!("SKIPPED: no bwrap here");
+    }
+    let contained = doctor(&["bwrap", "--unshare-user", "--disable-userns", "--dev-bind", "/", "/"]);
+    assert!(contained.contains("mend: sudo sysctl -w user.max_user_namespaces=15000"), "{contained}");
+}
+
 /// This test program and Slipway's where every user can run them, and a folder to work in.
 struct Copies {
     dir: TempDir,

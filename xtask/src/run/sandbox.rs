@@ -181,14 +181,16 @@ pub fn required() -> Result<Level> {
 }
 
 fn ask() -> std::result::Result<Level, Why> {
-    let broken = Why::unknown;
     let mut entry = Entry::new(&Sandbox::default(), &[], &BTreeMap::new(), Path::new("/"))
-        .map_err(|error| broken(format!("{error:#}")))?;
-    let ran = entry.command.output().map_err(|error| broken(format!("start this program again: {error}")))?;
+        .map_err(|error| Why::unknown(format!("{error:#}"), None))?;
+    let ran = entry
+        .command
+        .output()
+        .map_err(|error| Why::unknown(format!("start this program again: {error}"), error.raw_os_error()))?;
     match entry.report.read() {
         Some(Report { level: Some(level), outcome: Outcome::Exited(0) }) => Ok(level),
         Some(Report { outcome: Outcome::Refused(refusal), .. }) => Err(Why::of(&refusal)),
-        _ => Err(broken(format!("{}: {}", ran.status, String::from_utf8_lossy(&ran.stderr).trim()))),
+        _ => Err(Why::unknown(format!("{}: {}", ran.status, String::from_utf8_lossy(&ran.stderr).trim()), None)),
     }
 }
 

@@ -24,8 +24,8 @@ impl Why {
     }
 
     /// It did not come so far as to be refused.
-    pub(super) fn unknown(what: String) -> Self {
-        Self { what, mend: mend(Path::new("/proc"), None, false) }
+    pub(super) fn unknown(what: String, errno: Option<i32>) -> Self {
+        Self { what, mend: mend(Path::new("/proc"), errno.map(Errno::from_raw_os_error), false) }
     }
 
     /// The failure of a build that asked for a sandbox.
@@ -71,7 +71,9 @@ fn mend(proc: &Path, errno: Option<Errno>, mapping: bool) -> String {
         "start the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined".to_owned()
     } else if matches!(errno, Some(Errno::INVAL | Errno::NOSYS)) {
         "use a kernel with CONFIG_USER_NS, CONFIG_PID_NS and CONFIG_NET_NS".to_owned()
-    } else if matches!(errno, Some(Errno::AGAIN)) {
+    } else if errno == Some(Errno::NOENT) && !proc.join("self").exists() {
+        "mount -t proc proc /proc".to_owned()
+    } else if errno == Some(Errno::AGAIN) {
         "allow this user more processes: ulimit -u unlimited".to_owned()
     } else {
         "allow user namespaces to this user; in a chroot there are none".to_owned()
@@ -107,6 +109,7 @@ mod tests {
         assert!(docker.contains("seccomp=unconfined"), "{docker}");
         assert!(of(&[], Some(Errno::INVAL)).contains("CONFIG_USER_NS"));
         assert!(of(&[], Some(Errno::AGAIN)).contains("ulimit -u"));
+        assert_eq!(of(&[], Some(Errno::NOENT)), "mount -t proc proc /proc");
         let open = [("sys/kernel/unprivileged_userns_clone", "1"), ("sys/user/max_user_namespaces", "9")];
         assert!(of(&open, denied).contains("chroot"));
     }
