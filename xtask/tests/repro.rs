@@ -7,7 +7,8 @@ use fs_err as fs;
 use support::{HELLO, Ran, Space};
 
 const BUNDLE: &str = "dist/board/slipway-board-0.1.0.tar.gz";
-const REPRO: [&str; 6] = ["repro", "--target", "board", "--offline", "--mirror", "mirror"];
+/// Without the sandbox, which hides most of what is varied: the mistakes must be able to show.
+const REPRO: [&str; 7] = ["repro", "--target", "board", "--offline", "--mirror", "mirror", "--sandbox=off"];
 
 const MAKE: &str = r#"
 summary = "a stand-in for make: runs the script `build`"
@@ -135,6 +136,20 @@ fn a_date_in_a_program_is_caught() {
     assert_eq!(result["identical"], false);
 }
 
+/// What the sandbox fixes is the same in both builds, and the report says which that is.
+#[test]
+fn what_the_sandbox_fixes_cannot_differ() {
+    if !sandbox_works() {
+        return;
+    }
+    let space = scripted("pwd > made; hostname >> made; id >> made; uname -r | cut -d. -f1 >> made\n");
+    let args: Vec<&str> =
+        REPRO.into_iter().map(|arg| arg.strip_suffix("off").map_or(arg, |_| "--sandbox=on")).collect();
+    let ran = space.run(&args);
+    assert_eq!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("in the sandbox             user, host name, home, paths,"), "{}", ran.stdout);
+}
+
 /// In a program, the build's own inspection finds it before there is anything to compare.
 #[test]
 fn a_build_path_is_caught() {
@@ -176,8 +191,7 @@ fn a_second_build_that_a_signal_ends_is_no_difference() {
     for signal in ["INT", "TERM", "KILL"] {
         // The shell's parent is the second build itself: a script stands in for make, and becomes the shell.
         let script = only_the_second(&format!("kill -{signal} $PPID; exec sleep 1000"));
-        let args: Vec<&str> = REPRO.into_iter().chain(["--sandbox=off"]).collect();
-        let ran = scripted(&script).run(&args);
+        let ran = scripted(&script).run(&REPRO);
         assert_eq!(ran.status, 130, "{signal}: {}{}", ran.stdout, ran.stderr);
         assert!(ran.stderr.contains("the second build was ended ("), "{signal}: {}", ran.stderr);
         assert!(!ran.stderr.contains("not reproducible"), "{signal}: {}", ran.stderr);
@@ -186,8 +200,7 @@ fn a_second_build_that_a_signal_ends_is_no_difference() {
 
 #[test]
 fn a_second_build_that_fails_is_told_with_its_log() {
-    let args: Vec<&str> = REPRO.into_iter().chain(["--sandbox=off"]).collect();
-    let ran = scripted(&only_the_second("echo out of ideas; exit 9")).run(&args);
+    let ran = scripted(&only_the_second("echo out of ideas; exit 9")).run(&REPRO);
     assert_eq!(ran.status, 3, "{}{}", ran.stdout, ran.stderr);
     for part in ["the second build failed (exit status 3), the first did not; nothing was compared", "| out of ideas"] {
         assert!(ran.stderr.contains(part), "no {part:?} in:\n{}", ran.stderr);

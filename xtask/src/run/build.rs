@@ -119,8 +119,9 @@ impl Builder<'_> {
             return Ok(built);
         }
         self.remove_damaged(&key)?;
-        let source = self.fetch(plan)?;
+        // First, because a machine that forbids it need fetch nothing.
         let level = self.level()?;
+        let source = self.fetch(plan)?;
         let work = Work::prepare(self, plan, &key)?;
         self.run_steps(plan, &work, &source).with_context(|| format!("build {}", plan.choice))?;
         let record = Record { sandbox: level, entries: entries_of(&work.files)? };
