@@ -4,7 +4,7 @@
 mod support;
 
 use fs_err as fs;
-use support::{HELLO, Ran, Space};
+use support::{HELLO, Ran, Space, sandbox_works};
 
 const BUNDLE: &str = "dist/board/slipway-board-0.1.0.tar.gz";
 /// Without the sandbox, which hides most of what is varied: the mistakes must be able to show.
@@ -318,11 +318,6 @@ fn a_record_is_held_against_the_checkout() {
     // Not of a changed or partial bundle.
     let ran = space.run(&["bundle", "--target", "board", "--record", "--set", "hello.version=1.0"]);
     assert_eq!(ran.status, 2, "{}", ran.stderr);
-}
-
-fn sandbox_works() -> bool {
-    xtask::run::sandbox::set_program(std::path::Path::new(env!("CARGO_BIN_EXE_xtask")));
-    xtask::run::sandbox::probe().inspect_err(|why| eprintln!("SKIPPED in a sandbox: {why}")).is_ok()
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub fn make_bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<(Bu
     let board_files = project.board_files(target)?;
     let images = image::plan(target, &plans)?;
     let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?
-        .reversed(args.build.reverse_folders);
+        .for_builds(&args.build);
     let _use = workshop.store.in_use()?;
 
     let mut contents = Contents {
@@ -78,7 +78,7 @@ pub fn recipe(project: &Project, args: &cli::Recipe, ui: &Ui) -> Result<()> {
     let choice = plan::choose_one(project, &args.name, version, arch, args.build.toolchain.as_deref())?;
     let plan = plan::plan(project, &choice)?;
     let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?
-        .reversed(args.build.reverse_folders);
+        .for_builds(&args.build);
     let _use = workshop.store.in_use()?;
     let built = workshop.with_builder(|builder| build_one(builder, &plan))?;
     let folder = program::write(&choice, &built, &project.root.join("dist"))?;
@@ -121,9 +121,13 @@ impl<'a> Workshop<'a> {
         Ok(Self { project, store, fetcher, jobs, ui, sandbox, reversed: false })
     }
 
-    /// With sources that list their files in another order.
-    pub fn reversed(self, reversed: bool) -> Self {
-        Self { reversed, ..self }
+    /// For a command that builds, not one that only looks: says so if it builds without a sandbox.
+    pub fn for_builds(self, args: &cli::BuildArgs) -> Self {
+        if !self.sandbox {
+            let what = "--sandbox=off: the steps see this machine's files and network; the manifest will say so";
+            self.ui.note("warning", what);
+        }
+        Self { reversed: args.reverse_folders, ..self }
     }
 
     pub fn with_builder<T>(&self, work: impl FnOnce(&Builder<'_>) -> Result<T>) -> Result<T> {

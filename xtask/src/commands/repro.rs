@@ -367,7 +367,7 @@ fn build_programs(project: &Project, args: &cli::Repro, ui: &Ui) -> Result<Vec<(
         plans.push(plan::plan(project, choice.ok_or_else(missing)?)?);
     }
     let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?
-        .reversed(args.build.reverse_folders);
+        .for_builds(&args.build);
     let _use = workshop.store.in_use()?;
     let built =
         |plan: &Plan| workshop.with_builder(|builder| Ok((plan.choice.clone(), build::build_one(builder, plan)?)));
