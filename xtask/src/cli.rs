@@ -320,13 +320,16 @@ pub struct BuildArgs {
     pub toolchain: Option<String>,
     #[command(flatten)]
     pub cage: Cage,
+    /// Have sources list their files in another order: what the second build of `repro` runs with
+    #[arg(long, hide = true)]
+    pub reverse_folders: bool,
 }
 
 /// Whether steps run in a sandbox.
 #[derive(Debug, Clone, Args)]
 pub struct Cage {
-    /// Run the steps in a sandbox: no network, declared inputs only, fixed paths
-    #[arg(long, value_name = "on|off", env = "SLIPWAY_SANDBOX", default_value = "off", hide_possible_values = true)]
+    /// Run the steps in a sandbox: no network, declared inputs only, fixed paths; off where a machine forbids it
+    #[arg(long, value_name = "on|off", env = "SLIPWAY_SANDBOX", default_value = "on", hide_possible_values = true)]
     pub sandbox: SandboxArg,
 }
 

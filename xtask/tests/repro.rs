@@ -4,10 +4,11 @@
 mod support;
 
 use fs_err as fs;
-use support::{HELLO, Ran, Space};
+use support::{HELLO, Ran, Space, sandbox_works};
 
 const BUNDLE: &str = "dist/board/slipway-board-0.1.0.tar.gz";
-const REPRO: [&str; 6] = ["repro", "--target", "board", "--offline", "--mirror", "mirror"];
+/// Without the sandbox, which hides most of what is varied: the mistakes must be able to show.
+const REPRO: [&str; 7] = ["repro", "--target", "board", "--offline", "--mirror", "mirror", "--sandbox=off"];
 
 const MAKE: &str = r#"
 summary = "a stand-in for make: runs the script `build`"
@@ -135,6 +136,20 @@ fn a_date_in_a_program_is_caught() {
     assert_eq!(result["identical"], false);
 }
 
+/// What the sandbox fixes is the same in both builds, and the report says which that is.
+#[test]
+fn what_the_sandbox_fixes_cannot_differ() {
+    if !sandbox_works() {
+        return;
+    }
+    let space = scripted("pwd > made; hostname >> made; id >> made; uname -r | cut -d. -f1 >> made\n");
+    let args: Vec<&str> =
+        REPRO.into_iter().map(|arg| arg.strip_suffix("off").map_or(arg, |_| "--sandbox=on")).collect();
+    let ran = space.run(&args);
+    assert_eq!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("in the sandbox             user, host name, home, paths,"), "{}", ran.stdout);
+}
+
 /// In a program, the build's own inspection finds it before there is anything to compare.
 #[test]
 fn a_build_path_is_caught() {
@@ -148,7 +163,7 @@ fn a_random_build_id_is_caught() {
     caught(script, &["section .note.gnu.build-id", "likely cause: a build id that each build makes anew"]);
 }
 
-/// The order of a folder cannot be forced; a list that is not sorted looks the same.
+/// The order of a folder cannot be forced everywhere; a list that is not sorted looks the same.
 #[test]
 fn an_unsorted_list_is_caught() {
     caught("seq 100 | shuf > made\n", &["share/made", "likely cause: order: the same things, sorted differently"]);
@@ -166,13 +181,58 @@ fn a_second_build_without_its_sources_is_told() {
     }
 }
 
+/// What the script does in the second build only.
+fn only_the_second(action: &str) -> String {
+    format!("case $PWD in *a-second-build*) {action};; esac\necho fine > made\n")
+}
+
+#[test]
+fn a_second_build_that_a_signal_ends_is_no_difference() {
+    for signal in ["INT", "TERM", "KILL"] {
+        // The shell's parent is the second build itself: a script stands in for make, and becomes the shell.
+        let script = only_the_second(&format!("kill -{signal} $PPID; exec sleep 1000"));
+        let ran = scripted(&script).run(&REPRO);
+        assert_eq!(ran.status, 130, "{signal}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains("the second build was ended ("), "{signal}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("not reproducible"), "{signal}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_second_build_that_fails_is_told_with_its_log() {
+    let ran = scripted(&only_the_second("echo out of ideas; exit 9")).run(&REPRO);
+    assert_eq!(ran.status, 3, "{}{}", ran.stdout, ran.stderr);
+    for part in ["the second build failed (exit status 3), the first did not; nothing was compared", "| out of ideas"] {
+        assert!(ran.stderr.contains(part), "no {part:?} in:\n{}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("not reproducible"), "{}", ran.stderr);
+}
+
+/// A tmpfs shows in which order its names came; the second build turns that round.
+#[test]
+fn the_order_of_a_folder_is_caught_where_the_file_system_shows_it() {
+    let Ok(memory) = tempfile::tempdir_in("/dev/shm") else { return eprintln!("SKIPPED: no /dev/shm here") };
+    let space = scripted("ls -U files > made\n");
+    for name in ["a", "b", "c", "d"] {
+        space.write(&format!("src/scripted/files/{name}"), name);
+    }
+    let cache = memory.path().join("cache");
+    let ran = Ran::of(space.xtask(&REPRO).env("SLIPWAY_CACHE", cache).output().unwrap(), &space.root());
+    assert_eq!(ran.status, 6, "{}{}", ran.stdout, ran.stderr);
+    for part in
+        ["share/made", "likely cause: order", "directory order            of the sources' folders: turned round"]
+    {
+        assert!(ran.stdout.contains(part), "no {part:?} in:\n{}", ran.stdout);
+    }
+}
+
 #[test]
 fn a_published_bundle_is_held_against_the_checkout() {
     let space = Space::hello();
-    space.ok(&["bundle", "--target", "board"]);
+    space.ok(&["bundle", "--target", "board", "--sandbox=off"]);
     let published = space.root().join("published.tar.gz");
     fs::copy(space.root().join(BUNDLE), &published).unwrap();
-    let against = ["repro", "--target", "board", "--against", "published.tar.gz"];
+    let against = ["repro", "--target", "board", "--against", "published.tar.gz", "--sandbox=off"];
     let ran = space.ok(&against);
     assert!(ran.stdout.starts_with("published.tar.gz is what this checkout builds\n  sha256  "), "{}", ran.stdout);
 
@@ -191,6 +251,15 @@ fn a_published_bundle_is_held_against_the_checkout() {
     let ran = space.run(&["repro", "--target", "other", "--against", "published.tar.gz"]);
     assert_eq!(ran.status, 6, "{}", ran.stderr);
     assert!(ran.stdout.contains("its target is \"board\", this checkout's is \"other\""), "{}", ran.stdout);
+
+    // Built in another sandbox: the manifest says so, and nothing else differs.
+    space.write("src/hello/hello.c", &source);
+    if sandbox_works() {
+        let ran = space.run(&["repro", "--target", "board", "--against", "published.tar.gz", "--sandbox=on"]);
+        assert_eq!(ran.status, 6, "{}", ran.stderr);
+        assert!(ran.stdout.contains("its sandbox is \"off\", this checkout's is \"namespaces"), "{}", ran.stdout);
+        assert!(ran.stderr.contains("every other file is the same"), "{}", ran.stderr);
+    }
 
     // Cut short, and none at all.
     let bytes = fs::read(&published).unwrap();
@@ -218,7 +287,11 @@ fn a_record_is_held_against_the_checkout() {
 
     let against = ["repro", "--target", "board", "--against", "dist/board.sha256"];
     let ran = space.ok(&against);
-    assert!(ran.stdout.starts_with("this checkout builds what dist/board.sha256 records\n  sha256  "), "{}", ran.stdout);
+    assert!(
+        ran.stdout.starts_with("this checkout builds what dist/board.sha256 records\n  sha256  "),
+        "{}",
+        ran.stdout
+    );
 
     // `clean` removes what was built, not what the project keeps.
     space.ok(&["clean"]);
@@ -245,6 +318,15 @@ fn a_record_is_held_against_the_checkout() {
     // Not of a changed or partial bundle.
     let ran = space.run(&["bundle", "--target", "board", "--record", "--set", "hello.version=1.0"]);
     assert_eq!(ran.status, 2, "{}", ran.stderr);
+}
+
+#[test]
+fn why_tells_of_the_sandbox() {
+    let space = Space::hello();
+    space.ok(&["recipe", "hello", "--arch", "x86_64", "--sandbox=off"]);
+    let ran = space.ok(&["why", "hello", "--arch", "x86_64", "--sandbox=on"]);
+    assert!(ran.stdout.contains("is built anew: the sandbox changed\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("-sandbox off\n+sandbox on\n"), "{}", ran.stdout);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -248,17 +250,52 @@ fn nothing_outlives_the_command() {
 }
 
 #[test]
-fn a_time_limit_ends_all() {
+fn a_time_limit_is_told() {
+    if !allowed() {
+        return;
+    }
+    // However far it has come by then, it would not end by itself.
+    let finished = Cage::new().spawn("sleep 1000 & sleep 1000").limit(Duration::from_millis(200)).output().unwrap();
+    assert!(finished.timed_out, "{}", finished.how());
+    assert_eq!(finished.how(), "killed at its time limit of 0.2 s");
+}
+
+#[test]
+fn a_command_that_is_stopped_leaves_nothing() {
     if !allowed() {
         return;
     }
     let cage = Cage::new();
     let life = cage.lifeline();
-    let script = "exec 3> lifeline; (trap '' HUP TERM; setsid sleep 1000) & sleep 1000";
-    let finished = cage.spawn(script).limit(Duration::from_secs(2)).output().unwrap();
-    assert!(finished.timed_out, "{}", finished.how());
-    life.is_open.recv().expect("it had started");
+    let cancel = Arc::new(AtomicBool::new(false));
+    let mut spawn = cage.spawn("exec 3> lifeline; (trap '' HUP TERM; setsid sleep 1000) & sleep 1000");
+    spawn.cancel = Some(Arc::clone(&cancel));
+    let builder = std::thread::spawn(move || error::exit_code(&spawn.output().unwrap_err()));
+    life.is_open.recv().expect("it runs");
+    cancel.store(true, Ordering::Relaxed);
+    assert_eq!(builder.join().unwrap(), 130);
+    // Whatever had not ended by now would still hold the pipe.
     life.thread.join().unwrap();
+}
+
+/// Not in a sandbox: what has left its process group stays, but nobody waits for it.
+#[test]
+fn who_escapes_and_holds_the_output_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let argv: Vec<OsString> = [
+        "sh",
+        "-c",
+        "setsid sh -c 'echo $$ > pid; echo late; exec sleep 1000' & \
+         while [ ! -s pid ]; do :; done; echo done",
+    ]
+    .map(OsString::from)
+    .into();
+    let finished = Spawn::isolated(argv, dir.path(), environment()).output().unwrap();
+    let text = finished.text();
+    assert!(finished.success() && text.contains("done\n"), "{text}");
+    let pid = fs::read_to_string(dir.path().join("pid")).unwrap().trim().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL)
+        .expect("it is still there");
 }
 
 #[test]
@@ -330,6 +367,32 @@ fn memory_is_limited_for_each_process() {
     assert!(!cage.run("head -c 200M /dev/zero | tail -n 1 | wc -c | grep -qx 209715200").success());
     cage.sandbox.memory = Some(1 << 30);
     cage.says("head -c 200M /dev/zero | tail -n 1 | wc -c | grep -qx 209715200");
+}
+
+/// No test but a measurement: `cargo test --test sandbox cost -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints what a sandbox costs; nothing to fail"]
+fn the_cost_of_entering() {
+    if !allowed() {
+        return;
+    }
+    let cage = Cage::new();
+    let inside = Spawn { argv: vec!["/bin/true".into()], ..cage.spawn("") };
+    let outside = Spawn { sandbox: None, dir: "/".into(), ..inside.clone() };
+    for round in 0..3 {
+        for (what, spawn) in [("outside", &outside), ("inside", &inside)] {
+            let mut times: Vec<Duration> = (0..200)
+                .map(|_| {
+                    let started = std::time::Instant::now();
+                    assert!(spawn.output().unwrap().success());
+                    started.elapsed()
+                })
+                .collect();
+            times.sort();
+            let mean = times.iter().sum::<Duration>() / 200;
+            println!("{round} {what}: least {:?}, median {:?}, mean {mean:?}", times[0], times[100]);
+        }
+    }
 }
 
 #[test]
@@ -411,6 +474,87 @@ fn levels_are_read_as_they_are_written() {
     assert!(serde_json::from_str::<Level>("\"some\"").is_err());
 }
 
+/// A program whose compiler does something else first, for a shell to run.
+fn curious(first: &str) -> Space {
+    let space = Space::hello();
+    let script = format!("case $* in *hello.c*) {first};; esac; exec {{found}} \\\"$@\\\"");
+    let gcc = format!("gcc = [\"bash\", \"-c\", \"{script}\", \"gcc\"]");
+    space.write("toolchains/host.toml", &space.read("toolchains/host.toml").replace("gcc = [\"{found}\"]", &gcc));
+    space
+}
+
+/// The compiler's cache in the store: a step writes to it, we read it.
+const SHARED: &str = "tool-cache/host-host";
+
+#[test]
+fn a_step_of_a_build_is_in_it() {
+    if !allowed() {
+        return;
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    let secret = elsewhere.path().join("secret");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let note = format!(
+        "{{ cat /etc/hostname; pwd; echo $TMPDIR; ulimit -d; cat {0}; echo written >{0}; \
+         touch /usr/slipway-was-here && rm /usr/slipway-was-here; exec 3<>/dev/tcp/127.0.0.1/{port} && echo connected; }} >{{cache}}/note 2>&1",
+        secret.display()
+    );
+    let build = |sandbox: &str| {
+        fs::write(&secret, "the host's own").unwrap();
+        let space = curious(&note);
+        space.ok(&["recipe", "hello", "--arch", "x86_64", "--sandbox", sandbox]);
+        let note = fs::read_to_string(space.cache().join(SHARED).join("note")).unwrap();
+        (note, fs::read_to_string(&secret).unwrap())
+    };
+    // Without a sandbox all of it works: what is refused below is refused by the sandbox.
+    let (open, after) = build("off");
+    assert!(open.contains("the host's own") && open.contains("connected"), "{open}");
+    assert_eq!(after, "written\n");
+    let (caged, after) = build("on");
+    assert!(caged.starts_with("slipway\n/build/src\n/build/tmp\n16777216\n"), "{caged}");
+    for word in ["secret: No such file", "/usr/slipway-was-here': Read-only", "Connection refused"] {
+        assert!(caged.contains(word), "no {word:?} in {caged}");
+    }
+    assert!(!caged.contains("the host's own") && !caged.contains("connected"), "{caged}");
+    assert_eq!(after, "the host's own");
+}
+
+#[test]
+fn a_step_that_runs_out_of_memory_is_told_its_limit() {
+    if !allowed() {
+        return;
+    }
+    let space = curious("echo 'cc1: out of memory allocating 99 bytes'; exit 1");
+    let ran = space.run(&["recipe", "hello", "--arch", "x86_64", "--sandbox=on"]);
+    assert_eq!(ran.status, 3, "{}", ran.stderr);
+    let limit = "each process of a step may have 17.2 GB of data in the sandbox";
+    assert!(ran.stderr.contains(limit), "{}", ran.stderr);
+}
+
+#[test]
+fn the_manifest_says_what_was_in_force() {
+    if !allowed() {
+        return;
+    }
+    let level = |sandbox: &str| {
+        let space = Space::hello();
+        space.ok(&["bundle", "--target", "board", "--sandbox", sandbox]);
+        let bundle = fs::File::open(space.root().join("dist/board/slipway-board-0.1.0.tar.gz")).unwrap();
+        let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(bundle));
+        let is_manifest = |entry: &tar::Entry<_>| entry.path().unwrap().ends_with("MANIFEST.json");
+        let entry = tar.entries().unwrap().map(Result::unwrap).find(is_manifest).unwrap();
+        serde_json::from_reader::<_, serde_json::Value>(entry).unwrap()["sandbox"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(level("on"), sandbox::probe().unwrap().to_string());
+    assert_eq!(level("off"), "off");
+    let partial = |landlock, own_proc| Level::Partial(Partial { landlock, own_proc });
+    let weakest = |levels: &[Level]| Level::weakest(levels.iter().copied());
+    assert_eq!(weakest(&[Level::Full, partial(false, true), Level::Full]), partial(false, true));
+    assert_eq!(weakest(&[Level::Full, Level::Off]), Level::Off);
+    assert_eq!(weakest(&[]), Level::Off);
+}
+
 #[test]
 fn an_ordinary_user_can() {
     if !allowed() {
@@ -463,6 +607,41 @@ fn where_it_is_forbidden_doctor_says_so_with_the_line_that_allows_it() {
 
     let ran = Copies::new().helper(forbid(), "true");
     assert!(ran.status != 0 && ran.stdout.contains("--sandbox=off"), "{}{}", ran.stdout, ran.stderr);
+}
+
+/// Each way to forbid it that can be had here, and what is said. Root alone can take its own rights away.
+#[test]
+fn what_forbids_it_is_named() {
+    if !allowed() || !rustix::process::geteuid().is_root() {
+        return eprintln!("SKIPPED: not root");
+    }
+    let place = Copies::new();
+    let doctor = |start: &[&str]| {
+        let space = Space::empty();
+        let mut command = Command::new(start[0]);
+        command.args(&start[1..]).arg(place.dir.path().join("xtask")).arg("doctor");
+        let cache = place.work().join("cache");
+        let ran =
+            Ran::of(command.current_dir(space.root()).env("SLIPWAY_CACHE", cache).output().unwrap(), place.dir.path());
+        let at = ran.stdout.find("weak  sandbox").unwrap_or_else(|| panic!("{}{}", ran.stdout, ran.stderr));
+        ran.stdout[at..].lines().take(2).collect::<Vec<_>>().join("\n")
+    };
+    let no_handing_on = doctor(&["setpriv", "--bounding-set=-setfcap", "--inh-caps=-all", "--"]);
+    assert!(no_handing_on.contains("write /proc/self/uid_map: Operation not permitted"), "{no_handing_on}");
+    assert!(no_handing_on.contains("--cap-add SETFCAP"), "{no_handing_on}");
+    let only_no_network = "echo 0 > /proc/sys/user/max_net_namespaces && exec \"$@\"";
+    let no_network = doctor(&["unshare", "-U", "-r", "sh", "-c", only_no_network, "sh"]);
+    assert!(no_network.contains("mend: sudo sysctl -w user.max_net_namespaces=15000"), "{no_network}");
+    let in_a_chroot = "mkdir $1/root && mount --rbind / $1/root && cd / && shift && exec chroot ${0}/root \"$@\"";
+    let work = place.work().to_string_lossy().into_owned();
+    let chroot = doctor(&["unshare", "-m", "sh", "-c", in_a_chroot, &work, &work]);
+    assert!(chroot.contains("enter new namespaces: Operation not permitted"), "{chroot}");
+    assert!(chroot.contains("in a chroot there are none"), "{chroot}");
+    if xtask::run::process::find("bwrap").is_none() {
+        return eprintln!("SKIPPED: no bwrap here");
+    }
+    let contained = doctor(&["bwrap", "--unshare-user", "--disable-userns", "--dev-bind", "/", "/"]);
+    assert!(contained.contains("mend: sudo sysctl -w user.max_user_namespaces=15000"), "{contained}");
 }
 
 /// This test program and Slipway's where every user can run them, and a folder to work in.

@@ -43,7 +43,8 @@ pub fn make_bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<(Bu
     let mut board_files = project.board_files(target)?;
     board_files.extend(files);
     let images = image::plan(target, &plans)?;
-    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?;
+    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?
+        .for_builds(&args.build);
     let _use = workshop.store.in_use()?;
 
     let mut contents = Contents {
@@ -53,7 +54,6 @@ pub fn make_bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<(Bu
         settings,
         secrets,
         images,
-        sandbox: args.build.cage.is_on(),
     };
     let dist = project.root.join("dist");
     workshop.with_builder(|builder| {
@@ -83,7 +83,8 @@ pub fn recipe(project: &Project, args: &cli::Recipe, ui: &Ui) -> Result<()> {
     let (version, arch) = (args.which.version.as_ref(), args.which.arch);
     let choice = plan::choose_one(project, &args.name, version, arch, args.build.toolchain.as_deref())?;
     let plan = plan::plan(project, &choice)?;
-    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?;
+    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?
+        .for_builds(&args.build);
     let _use = workshop.store.in_use()?;
     let built = workshop.with_builder(|builder| build_one(builder, &plan))?;
     let folder = program::write(&choice, &built, &project.root.join("dist"))?;
@@ -108,6 +109,7 @@ pub struct Workshop<'a> {
     jobs: Jobs,
     ui: &'a Ui,
     sandbox: bool,
+    reversed: bool,
 }
 
 impl<'a> Workshop<'a> {
@@ -122,7 +124,16 @@ impl<'a> Workshop<'a> {
         let store = Store::open(&Store::default_root()?)?;
         let fetcher = Fetcher::new(store.clone(), places.mirror.clone(), places.offline, ui.clone())?;
         let jobs = Jobs::new(jobs.map_or_else(Jobs::default_count, usize::from))?;
-        Ok(Self { project, store, fetcher, jobs, ui, sandbox })
+        Ok(Self { project, store, fetcher, jobs, ui, sandbox, reversed: false })
+    }
+
+    /// For a command that builds, not one that only looks: says so if it builds without a sandbox.
+    pub fn for_builds(self, args: &cli::BuildArgs) -> Self {
+        if !self.sandbox {
+            let what = "--sandbox=off: the steps see this machine's files and network; the manifest will say so";
+            self.ui.note("warning", what);
+        }
+        Self { reversed: args.reverse_folders, ..self }
     }
 
     pub fn with_builder<T>(&self, work: impl FnOnce(&Builder<'_>) -> Result<T>) -> Result<T> {
@@ -134,6 +145,7 @@ impl<'a> Workshop<'a> {
             jobs: &self.jobs,
             ui: self.ui,
             sandbox: self.sandbox,
+            reversed: self.reversed,
         })
     }
 }

@@ -120,9 +120,12 @@ fn free_space(path: &Path) -> Result<u64> {
 fn caged() -> Finding {
     match sandbox::probe() {
         Ok(level) => good("sandbox", level.to_string()),
-        Err(why) => {
-            lack("sandbox", State::Weak, why.what, &format!("{}   (without it, --sandbox=on cannot be used)", why.mend))
-        }
+        Err(why) => lack(
+            "sandbox",
+            State::Weak,
+            why.what,
+            &format!("{}   (without it, only --sandbox=off can build here)", why.mend),
+        ),
     }
 }
 

@@ -12,9 +12,9 @@ use crate::data::project::Project;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::plan::{self, Choice, EPOCH, Plan};
 use crate::run::build::Built;
-use crate::run::compare::{self, Comparison, Marks};
+use crate::run::compare::{self, Comparison, Difference, Marks};
 use crate::run::jobs::Jobs;
-use crate::run::process;
+use crate::run::process::{self, Finished};
 use crate::run::store::{Store, hash_file, remove_tree};
 use crate::run::unpack::{self, Strip};
 use crate::run::vary::{self, Surroundings, Variation};
@@ -122,8 +122,18 @@ fn against(project: &Project, args: &cli::Repro, published: &Path, ui: &Ui) -> R
     let head = format!("{shown} is not what this checkout builds");
     report(&head, &comparison, &remarks, &kept, ui, json!({"event": "result", "target": target, "identical": false}));
     let what = format!("{head}: {}", score(&comparison));
-    Err(Failure::new(Kind::Check, what).next("check out the commit that it was published from").into())
+    let lists = |difference: &Difference| LISTS.contains(&difference.path.as_str());
+    let next = match comparison.differences.iter().all(lists) {
+        true => ONLY_THE_LISTS,
+        false => "check out the commit that it was published from",
+    };
+    Err(Failure::new(Kind::Check, what).next(next).into())
 }
+
+/// What tells of a bundle's other files, and of how they were made.
+const LISTS: [&str; 2] = ["MANIFEST.json", "SHA256SUMS"];
+const ONLY_THE_LISTS: &str = "compare the two manifests: every other file is the same. They record the sandbox that was \
+                              in force, which a kernel without Landlock, or a container, makes weaker";
 
 /// The file, if it lists hashes: too short to be a bundle, and text.
 fn read_record(file: &Path) -> Result<Option<Record>> {
@@ -145,8 +155,7 @@ fn against_record(target: &str, file: &Path, recorded: &Record, built: &Record, 
     }
     let changes = if recorded.files.is_empty() { Vec::new() } else { recorded.changes(built) };
     let head = format!("this checkout does not build what {shown} records");
-    let mut text =
-        format!("{head}\n  {}\n    recorded  {}\n    built     {sha256}", recorded.name, recorded.bundle);
+    let mut text = format!("{head}\n  {}\n    recorded  {}\n    built     {sha256}", recorded.name, recorded.bundle);
     changes.iter().for_each(|change| text.push_str(&format!("\n  {change}")));
     let changed: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
     let event = json!({"event": "result", "target": target, "identical": false, "sha256": sha256,
@@ -157,7 +166,11 @@ fn against_record(target: &str, file: &Path, recorded: &Record, built: &Record, 
         (_, 0) => format!("{head}: every file is the same, its mode, the links or the packing are not"),
         (_, count) => format!("{head}: {count} of {} files", built.files.len()),
     };
-    Err(Failure::new(Kind::Check, what)
+    let mut failure = Failure::new(Kind::Check, what);
+    if matches!(changed[..], [path] if path.ends_with("/MANIFEST.json")) {
+        failure = failure.next(ONLY_THE_LISTS);
+    }
+    Err(failure
         .next(format!("cargo xtask repro --target {target}   (does it build the same twice on this machine?)"))
         .next(format!("if the change is meant: cargo xtask bundle --target {target} --record, in the same commit"))
         .into())
@@ -173,7 +186,7 @@ fn foreign(published: &Path, built: &Path) -> Result<Vec<String>> {
     let ours = read(built).context("our own bundle has a manifest")?;
     let differs = |key: &&str| theirs[*key] != ours[*key];
     let remark = |key: &str| format!("its {key} is {}, this checkout's is {}", theirs[key], ours[key]);
-    Ok(["target", "version", "partial"].into_iter().filter(|key| differs(key)).map(remark).collect())
+    Ok(["target", "version", "partial", "sandbox"].into_iter().filter(|key| differs(key)).map(remark).collect())
 }
 
 /// The folders of a second build.
@@ -207,7 +220,8 @@ impl Room {
         fs::os::unix::fs::symlink(first.path("git"), mirror.join("git"))?;
         let jobs = args.build.jobs.map_or_else(Jobs::default_count, usize::from);
         let reads = [first.path("sources"), std::env::current_exe().context("find this program")?];
-        let surroundings = Surroundings::new(&dir, &home, &store, jobs, &reads)?;
+        let caged = args.build.cage.is_on();
+        let surroundings = Surroundings::new(&dir, &home, &store, jobs, &reads, caged)?;
         let marks = marks(project, &first, &checkout, &store, &home);
         Ok(Self { dir, checkout, store, surroundings, marks, _lock: lock })
     }
@@ -227,6 +241,7 @@ impl Room {
         argv.extend(["--offline".into(), "--mirror".into(), self.dir.join("mirror").into()]);
         argv.extend([format!("--sandbox={}", if args.build.cage.is_on() { "on" } else { "off" }).into()]);
         argv.extend(["-j".into(), self.surroundings.jobs.to_string().into()]);
+        argv.extend(self.surroundings.reversed.then(|| "--reverse-folders".into()));
         argv.extend(args.recipes.iter().map(OsString::from));
         let spawn = self.surroundings.spawn(argv);
         let log_path = self.dir.join("build.log");
@@ -244,20 +259,32 @@ impl Room {
             return Ok(());
         }
         task.failed(&finished.how());
-        let kind = match finished.status.code() {
-            Some(5) => Kind::Source,
-            Some(7) => Kind::Host,
-            _ => Kind::Check,
+        Err(self.failed(args, &finished, log_path)?.into())
+    }
+
+    /// The second build came to no end, so there is nothing to compare: that is no difference.
+    fn failed(&self, args: &cli::Repro, finished: &Finished, log: PathBuf) -> Result<Failure> {
+        let how = finished.how();
+        let (kind, what) = match finished.status.code() {
+            // Its own answer to a signal, or the signal that it had no time to answer.
+            Some(130) | None => {
+                (Kind::Interrupted, format!("the second build was ended ({how}); nothing was compared"))
+            }
+            Some(5) => (Kind::Source, format!("the second build failed ({how}), the first did not")),
+            Some(7) => (Kind::Host, format!("the second build failed ({how}), the first did not")),
+            _ => (Kind::Build, format!("the second build failed ({how}), the first did not; nothing was compared")),
         };
-        let what = format!("the second build failed ({}), the first did not", finished.how());
         let mut failure = Failure::new(kind, what);
+        if kind == Kind::Interrupted {
+            failure = failure.next("run the same command again");
+        }
         if kind == Kind::Source {
             failure = failure
                 .next(format!("cargo xtask fetch --target {}   (it builds from what the store has)", args.target));
         }
         failure = failure.next(format!("look into the second build: {}", self.dir.display()));
-        failure.log = Some((process::tail(&fs::read_to_string(&log_path)?, 20), log_path));
-        Err(failure.into())
+        failure.log = Some((process::tail(&fs::read_to_string(&log)?, 20), log));
+        Ok(failure)
     }
 
     fn identical(&self, args: &cli::Repro, comparison: &Comparison, digest: &str, ui: &Ui) -> Result<()> {
@@ -344,7 +371,8 @@ fn build_programs(project: &Project, args: &cli::Repro, ui: &Ui) -> Result<Vec<(
         let missing = || Failure::new(Kind::Data, format!("the target {} has no {name}", args.target));
         plans.push(plan::plan(project, choice.ok_or_else(missing)?)?);
     }
-    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?;
+    let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?
+        .for_builds(&args.build);
     let _use = workshop.store.in_use()?;
     let built =
         |plan: &Plan| workshop.with_builder(|builder| Ok((plan.choice.clone(), build::build_one(builder, plan)?)));

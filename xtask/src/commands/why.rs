@@ -137,6 +137,7 @@ fn title(line: &str, step: bool) -> String {
         (false, "plan") => "the version or the toolchain".to_owned(),
         (false, "source") => "the source".to_owned(),
         (false, "libraries:") => "the libraries".to_owned(),
+        (false, "sandbox") => "the sandbox".to_owned(),
         (false, "tool") => format!("the tool {word}"),
         (false, "env") => format!("the environment variable {word}"),
         (false, "wrapper") => format!("the wrapper {word}"),

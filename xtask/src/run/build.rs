@@ -18,12 +18,13 @@ use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
 use crate::plan::step::{Command, GOPATH, Package, Plan, Step, config_line};
 use crate::plan::{Choice, EPOCH, Input};
-use crate::ui::Ui;
+use crate::ui::{self, Ui};
 
 use super::fetch::Fetcher;
 use super::jobs::Jobs;
 use super::places::{self, Places};
 use super::process::{self, Spawn};
+use super::sandbox::{self, Level};
 use super::store::{Store, hash_file, remove_tree, set_mode, write_atomic};
 use super::tools::{self, Tools};
 use super::{debian_source, elf, patch, tree, unpack};
@@ -41,6 +42,8 @@ pub struct Builder<'a> {
     pub ui: &'a Ui,
     /// Whether the steps run in a sandbox.
     pub sandbox: bool,
+    /// Whether sources list their files in another order than they came in: `repro` asks for it.
+    pub reversed: bool,
 }
 
 /// A finished build in the store.
@@ -56,7 +59,16 @@ pub struct Built {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
+    /// What the steps ran in. A record of before this was written down does not say: then the least is believed.
+    #[serde(default = "Record::least")]
+    pub sandbox: Level,
     pub entries: Vec<Entry>,
+}
+
+impl Record {
+    fn least() -> Level {
+        Level::Off
+    }
 }
 
 /// One file or link of a result.
@@ -107,10 +119,12 @@ impl Builder<'_> {
             return Ok(built);
         }
         self.remove_damaged(&key)?;
+        // First, because a machine that forbids it need fetch nothing.
+        let level = self.level()?;
         let source = self.fetch(plan)?;
         let work = Work::prepare(self, plan, &key)?;
         self.run_steps(plan, &work, &source).with_context(|| format!("build {}", plan.choice))?;
-        let record = record_of(&work.files)?;
+        let record = Record { sandbox: level, entries: entries_of(&work.files)? };
         write_atomic(&work.out.join("record.json"), &serde_json::to_vec_pretty(&record)?)?;
         write_atomic(&work.out.join("plan.txt"), self.text(plan).as_bytes())?;
         let out = self.out(&key);
@@ -119,12 +133,20 @@ impl Builder<'_> {
         Ok(Built { key, files: out.join("files"), record })
     }
 
+    /// How far the sandbox of the steps reaches on this machine.
+    fn level(&self) -> Result<Level> {
+        match self.sandbox {
+            true => sandbox::required(),
+            false => Ok(Level::Off),
+        }
+    }
+
     /// Looks a result up; one that does not hold every file as recorded is none.
     fn stored(&self, key: &Sha256) -> Result<Option<Built>> {
         let Ok(text) = fs::read(self.out(key).join("record.json")) else { return Ok(None) };
         let files = self.out(key).join("files");
         let record = serde_json::from_slice::<Record>(&text).ok();
-        let whole = record.filter(|record| record_of(&files).is_ok_and(|actual| actual == *record));
+        let whole = record.filter(|record| entries_of(&files).is_ok_and(|actual| actual == record.entries));
         // An interrupted reading says nothing about the result.
         interrupt::check()?;
         Ok(whole.map(|record| Built { key: key.clone(), files, record }))
@@ -186,7 +208,12 @@ impl Builder<'_> {
         for (index, step) in plan.steps.iter().enumerate() {
             self.jobs.check()?;
             match step {
-                Step::Unpack => self.unpack(plan, &work.src, source).context("unpack the source")?,
+                Step::Unpack => {
+                    self.unpack(plan, &work.src, source).context("unpack the source")?;
+                    if self.reversed {
+                        tree::reverse(&work.src).context("turn the order of the source's folders round")?;
+                    }
+                }
                 Step::Patch(path) => self.patch(plan, &work.src, path)?,
                 Step::Borrow(path) => borrow(work.libraries.as_deref(), &work.src, path)?,
                 Step::Import { folder, path } => import(work, folder.as_ref(), path)?,
@@ -298,10 +325,23 @@ fn step_failed(plan: &Plan, label: &str, spawn: &Spawn, how: &str, log: PathBuf)
     let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
     // The first line is the command, which is shown by itself.
     let output = text.split_once('\n').map_or("", |(_, output)| output);
+    if let Some(memory) = spawn.sandbox.as_ref().and_then(|sandbox| sandbox.memory).filter(|_| out_of_memory(output)) {
+        let memory = ui::size(memory);
+        failure =
+            failure.next(format!("each process of a step may have {memory} of data in the sandbox; it may need more"));
+    }
     failure.log = Some((process::tail(output, 20), log));
     failure.command = Some(spawn.shell_line());
     let again = format!("cargo xtask recipe {} --version {} --arch {} -v", choice.recipe, choice.version, choice.arch);
     Ok(failure.next(format!("{again}   (builds it alone and shows the log as it grows)")))
+}
+
+/// What programs say when the kernel gives them no more memory: how they end, each chooses for itself.
+fn out_of_memory(output: &str) -> bool {
+    let output = output.to_lowercase();
+    ["cannot allocate memory", "out of memory", "memory exhausted", "bad_alloc"]
+        .iter()
+        .any(|text| output.contains(text))
 }
 
 /// Waits for a text that a command must print. It may stand on any line, at its beginning if it begins
@@ -596,7 +636,7 @@ fn inspect(plan: &Plan, work: &Work, arch: Arch) -> Result<()> {
 }
 
 /// What a folder of results holds, in the order of the paths.
-fn record_of(files: &Path) -> Result<Record> {
+fn entries_of(files: &Path) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for path in project::walk(files)? {
         let full = files.join(&path);
@@ -611,5 +651,5 @@ fn record_of(files: &Path) -> Result<Record> {
             },
         });
     }
-    Ok(Record { entries })
+    Ok(entries)
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{ErrorKind, PipeReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,11 +13,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
 use crate::run::sandbox::{Entry, ReportFile, Sandbox};
+
+/// How long a command may be silent before we look at the time, at Ctrl-C, and whether it still lives.
+const TURN: Duration = Duration::from_millis(100);
+/// Turns until we give a killed process up that does not go: it hangs in the kernel, on a dead network disk say.
+const PATIENCE: u32 = 2000;
+/// A longer line is cut: a build must not be able to fill our memory.
+const LINE: usize = 64 * 1024;
+/// The most that is read after a command's end, from what has escaped it and still writes.
+const REST: usize = 1 << 20;
 
 /// A command before it runs: argv, folder, environment and limits.
 #[derive(Debug, Clone)]
@@ -43,6 +54,8 @@ pub struct Finished {
     pub status: ExitStatus,
     pub output: Vec<u8>,
     pub timed_out: bool,
+    /// The time limit that it had.
+    pub limit: Option<Duration>,
 }
 
 impl Finished {
@@ -54,13 +67,15 @@ impl Finished {
         String::from_utf8_lossy(&self.output).into_owned()
     }
 
-    /// `exit status 2`, `killed by signal 11 (SIGSEGV)`, `killed after 600 s`.
+    /// `exit status 2`, `killed by signal 11 (SIGSEGV)`, `killed at its time limit of 600 s`.
     pub fn how(&self) -> String {
         if self.timed_out {
-            return "killed at its time limit".to_owned();
+            let limit = self.limit.map(|limit| format!(" of {} s", limit.as_secs_f32()));
+            return format!("killed at its time limit{}", limit.unwrap_or_default());
         }
         match (self.status.code(), self.status.signal()) {
             (Some(code), _) => format!("exit status {code}"),
+            (None, Some(9)) => "killed by signal 9 (SIGKILL): by the kernel, if memory ran out".to_owned(),
             (None, Some(11)) => "killed by signal 11 (SIGSEGV)".to_owned(),
             (None, Some(signal)) => format!("killed by signal {signal}"),
             (None, None) => "ended in an unknown way".to_owned(),
@@ -134,36 +149,26 @@ impl Spawn {
         sink: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<Finished> {
         interrupt::check()?;
+        adopt_orphans()?;
         let (reader, writer) = std::io::pipe().context("open a pipe for a command's output")?;
+        let mut output = Output::new(reader)?;
         let (mut command, report) = self.command(writer)?;
         if let Some(jobserver) = jobserver {
             jobserver.configure_make(&mut command);
         }
         let child = command.spawn().with_context(|| format!("start `{}`", self.program()))?;
-        drop(command); // It holds our end of the pipe: with it open the reader would never see the end.
+        drop(command); // It holds our end of the pipe: with it open we would never see the end.
         let mut group = Group { child, ended: false };
-
-        let (lines, received) = std::sync::mpsc::sync_channel::<Vec<u8>>(256);
-        let forward = std::thread::spawn(move || {
-            let mut reader = BufReader::new(reader);
-            let mut line = Vec::new();
-            // A line that never ends is cut: a build must not be able to fill our memory.
-            while matches!(read_line(&mut reader, &mut line), Ok(1..)) {
-                if lines.send(std::mem::take(&mut line)).is_err() {
-                    break;
-                }
-            }
-        });
-        let timed_out = group.follow(&received, self, sink)?;
+        let timed_out = group.follow(&mut output, self, sink)?;
         let status = group.end()?;
-        drop(received);
-        let _ = forward.join();
+        output.rest(sink)?;
         report.map_or(Ok(()), |mut report| report.check())?;
-        Ok(Finished { status, output: Vec::new(), timed_out })
+        Ok(Finished { status, output: Vec::new(), timed_out, limit: self.limit })
     }
 
     /// Starts a helper that runs beside us until the guard is dropped, its output thrown away.
     pub fn background(&self) -> Result<Background> {
+        adopt_orphans()?;
         let (mut command, _) = self.command(std::io::pipe()?.1)?;
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().with_context(|| format!("start `{}`", self.program()))?;
@@ -226,22 +231,18 @@ struct Group {
 }
 
 impl Group {
-    /// Hands lines on until the pipe closes; true if the time limit ended the command.
+    /// Hands lines on until the command has ended; true if the time limit ended it.
     fn follow(
         &mut self,
-        received: &std::sync::mpsc::Receiver<Vec<u8>>,
+        output: &mut Output,
         spawn: &Spawn,
         sink: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<bool> {
-        use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
         let started = Instant::now();
+        let mut looked = started;
         loop {
-            match received.recv_timeout(Duration::from_millis(100)) {
-                Ok(line) => sink(&line)?,
-                Err(Disconnected) => return Ok(false),
-                // The child is gone but something it started holds the pipe: end that too.
-                Err(Timeout) if self.child.try_wait()?.is_some() => drop(self.kill()),
-                Err(Timeout) => {}
+            if output.hear(TURN, sink)? == Heard::End {
+                return Ok(false);
             }
             interrupt::check()?;
             if spawn.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
@@ -251,6 +252,11 @@ impl Group {
                 self.kill();
                 return Ok(true);
             }
+            // The child is gone but something that it started holds the pipe, and may hold it for ever.
+            if looked.elapsed() >= TURN && self.child.try_wait()?.is_some() {
+                return Ok(false);
+            }
+            looked = if looked.elapsed() >= TURN { Instant::now() } else { looked };
         }
     }
 
@@ -262,15 +268,16 @@ impl Group {
     }
 
     /// Ends whatever is left of the group, and comes back when it is gone: a process that was killed may
-    /// still write for a moment.
+    /// still write for a moment. Of a sandbox, PID 1 is in the group, and is gone only after all that is in it.
     fn clear(&self) {
         let Some(group) = self.id().filter(|_| self.kill()) else { return };
-        // A container without an init that reaps keeps the dead in their group: not for ever, then.
-        for _ in 0..200 {
-            if rustix::process::test_kill_process_group(group).is_err() {
-                return;
+        for _ in 0..PATIENCE {
+            match rustix::process::waitpgid(group, WaitOptions::NOHANG) {
+                Ok(Some(_)) => continue,
+                // None of the group is our child, or has become it: whoever is left has a parent elsewhere.
+                Err(Errno::CHILD) if !self.kill() => return,
+                _ => std::thread::sleep(Duration::from_millis(5)),
             }
-            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -290,6 +297,73 @@ impl Drop for Group {
             self.kill();
             let _ = self.child.wait();
             self.clear();
+        }
+    }
+}
+
+/// Makes us the parent of every process that loses its own below us. So we can wait for all that a command
+/// leaves behind, and none stays as a dead entry where a container's first process reaps nothing.
+fn adopt_orphans() -> Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("become the parent of orphans")
+}
+
+/// What a command prints, line by line. Never waits longer than it is told: who holds the other end may hold
+/// it for ever.
+struct Output {
+    pipe: PipeReader,
+    /// The beginning of a line whose end has not come yet.
+    line: Vec<u8>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    Something,
+    Nothing,
+    /// Nobody holds the other end any more.
+    End,
+}
+
+impl Output {
+    fn new(pipe: PipeReader) -> Result<Self> {
+        rustix::io::ioctl_fionbio(&pipe, true).context("set up a pipe for a command's output")?;
+        Ok(Self { pipe, line: Vec::new() })
+    }
+
+    /// Waits for something to read, at most for `turn`, and hands on the lines that are whole.
+    fn hear(&mut self, turn: Duration, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Heard> {
+        let turn = Timespec::try_from(turn).context("wait for a command's output")?;
+        match rustix::event::poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&turn)) {
+            Ok(0) | Err(Errno::INTR) => return Ok(Heard::Nothing),
+            ready => ready.context("wait for a command's output")?,
+        };
+        let mut bytes = [0; LINE];
+        let count = match self.pipe.read(&mut bytes) {
+            Ok(0) => return Ok(Heard::End),
+            Ok(count) => count,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Ok(Heard::Nothing);
+            }
+            Err(error) => return Err(error).context("read a command's output"),
+        };
+        for part in bytes[..count].split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") || self.line.len() >= LINE {
+                sink(&std::mem::take(&mut self.line))?;
+            }
+        }
+        Ok(Heard::Something)
+    }
+
+    /// Hands on what is still in the pipe after the command's end.
+    fn rest(mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        for _ in 0..REST / LINE {
+            if self.hear(Duration::ZERO, sink)? != Heard::Something {
+                break;
+            }
+        }
+        match self.line.is_empty() {
+            true => Ok(()),
+            false => sink(&self.line),
         }
     }
 }
@@ -315,12 +389,6 @@ pub fn quote(word: &str) -> String {
 pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
-}
-
-/// Reads up to a newline or 64 KiB, whichever comes first.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<usize> {
-    use std::io::Read;
-    reader.take(64 * 1024).read_until(b'\n', line)
 }
 
 /// Writes all of `lines` to a log, the command first.

@@ -6,10 +6,10 @@
 //!
 //! This file is the outside: what a sandbox holds, how a command is started in it, and how far this
 //! machine lets us go. Three processes are involved, all of them this program, because namespaces can
-//! only be entered by a process without threads ([`inside`]):
+//! only be entered by a process without threads, and by its children ([`inside`]):
 //!
 //! ```text
-//! builder ── __sandbox: unshares ── __sandbox-init: PID 1, makes the root ── the command
+//! builder ── __sandbox: unshares ── its fork: PID 1, makes the root ── the command
 //! ```
 //!
 //! The command's description goes in by way of an anonymous file as standard input, so that neither argv
@@ -124,6 +124,21 @@ impl Level {
     }
 }
 
+impl Level {
+    /// All of them, the strongest first.
+    fn all() -> [Level; 5] {
+        let reached = [(true, true), (true, false), (false, true), (false, false)];
+        let [a, b, c, d] = reached.map(|(landlock, own_proc)| Level::of(landlock, own_proc));
+        [a, b, c, d, Level::Off]
+    }
+
+    /// What can be said of several builds; of none at all, nothing.
+    pub fn weakest(levels: impl Iterator<Item = Level>) -> Level {
+        let rank = |level: &Level| Level::all().iter().position(|other| other == level);
+        levels.max_by_key(rank).unwrap_or(Level::Off)
+    }
+}
+
 impl std::fmt::Display for Level {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -147,9 +162,10 @@ impl TryFrom<String> for Level {
     type Error = String;
 
     fn try_from(text: String) -> std::result::Result<Self, String> {
-        let reached = [(true, true), (true, false), (false, true), (false, false)].map(|(l, p)| Level::of(l, p));
-        let mut all = reached.into_iter().chain([Level::Off]);
-        all.find(|level| level.to_string() == text).ok_or_else(|| format!("`{text}` is no level of a sandbox"))
+        Level::all()
+            .into_iter()
+            .find(|level| level.to_string() == text)
+            .ok_or_else(|| format!("`{text}` is no level of a sandbox"))
     }
 }
 
@@ -159,15 +175,22 @@ pub fn probe() -> std::result::Result<Level, Why> {
     ANSWER.get_or_init(ask).clone()
 }
 
+/// The same for who cannot go on without one.
+pub fn required() -> Result<Level> {
+    probe().map_err(|why| why.failure().into())
+}
+
 fn ask() -> std::result::Result<Level, Why> {
-    let broken = |what: String| Why::new(what, None);
     let mut entry = Entry::new(&Sandbox::default(), &[], &BTreeMap::new(), Path::new("/"))
-        .map_err(|error| broken(format!("{error:#}")))?;
-    let ran = entry.command.output().map_err(|error| broken(format!("start this program again: {error}")))?;
+        .map_err(|error| Why::unknown(format!("{error:#}"), None))?;
+    let ran = entry
+        .command
+        .output()
+        .map_err(|error| Why::unknown(format!("start this program again: {error}"), error.raw_os_error()))?;
     match entry.report.read() {
         Some(Report { level: Some(level), outcome: Outcome::Exited(0) }) => Ok(level),
-        Some(Report { outcome: Outcome::Refused(refusal), .. }) => Err(Why::new(refusal.to_string(), refusal.errno)),
-        _ => Err(broken(format!("{}: {}", ran.status, String::from_utf8_lossy(&ran.stderr).trim()))),
+        Some(Report { outcome: Outcome::Refused(refusal), .. }) => Err(Why::of(&refusal)),
+        _ => Err(Why::unknown(format!("{}: {}", ran.status, String::from_utf8_lossy(&ran.stderr).trim()), None)),
     }
 }
 
@@ -202,11 +225,9 @@ impl ReportFile {
     /// Fails if it was the sandbox that failed, not the command in it.
     pub fn check(&mut self) -> Result<()> {
         let Some(Report { outcome: Outcome::Refused(refusal), .. }) = self.read() else { return Ok(()) };
-        let failure = Failure::new(Kind::Host, format!("the sandbox failed: {refusal}"));
-        let why = Why::new(refusal.to_string(), refusal.errno);
         Err(match refusal.ours {
-            true => failure.next(why.mend).next("--sandbox=off builds without one, and the manifest says so"),
-            false => failure,
+            true => Why::of(&refusal).failure(),
+            false => Failure::new(Kind::Host, format!("the sandbox failed: {refusal}")),
         }
         .into())
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::jobs::Jobs;
 use super::process::{self, Spawn};
+use super::tree;
 use crate::data::project;
 use crate::error::Result;
 
@@ -39,11 +40,20 @@ pub struct Surroundings {
     env: BTreeMap<String, OsString>,
     dir: PathBuf,
     pub jobs: usize,
+    /// Whether the second build turns the order of its sources' folders round.
+    pub reversed: bool,
 }
 
 impl Surroundings {
     /// Finds out what can be varied. `dir` holds all that the second build writes; `reads` it must be able to read.
-    pub fn new(dir: &Path, home: &Path, store: &Path, first_jobs: usize, reads: &[PathBuf]) -> Result<Self> {
+    pub fn new(
+        dir: &Path,
+        home: &Path,
+        store: &Path,
+        first_jobs: usize,
+        reads: &[PathBuf],
+        caged: bool,
+    ) -> Result<Self> {
         let jobs = if first_jobs == 1 { 2 } else { first_jobs / 2 };
         let env = [
             ("PATH", std::env::var_os("PATH").unwrap_or_default()),
@@ -59,13 +69,15 @@ impl Surroundings {
             ("SOURCE_DATE_EPOCH", "1".into()),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value)).into();
-        let mut surroundings = Self { variations: Vec::new(), prefix: Vec::new(), env, dir: dir.to_owned(), jobs };
+        let reversed = order_shows(dir)?;
+        let (variations, prefix) = (Vec::new(), Vec::new());
+        let mut surroundings = Self { variations, prefix, env, dir: dir.to_owned(), jobs, reversed };
         surroundings.say_what_is_always_varied(first_jobs, home);
         surroundings.vary_host();
         surroundings.vary_user(reads)?;
         surroundings.vary_kernel();
         surroundings.vary_processors();
-        surroundings.say_what_is_never_varied();
+        surroundings.say_what_is_not_varied(caged);
         Ok(surroundings)
     }
 
@@ -86,15 +98,22 @@ impl Surroundings {
         self.varied("time zone", format!("{} → Pacific/Kiritimati", var("TZ")));
         self.varied("environment", "CFLAGS, SOURCE_DATE_EPOCH, USER, LOGNAME → nonsense; the rest gone".to_owned());
         self.varied("jobs", format!("{first_jobs} → {}", self.jobs));
-        self.varied("clock", "the second build ran later (the clock was not set)".to_owned());
+        if self.reversed {
+            self.varied("directory order", "of the sources' folders: turned round".to_owned());
+        }
     }
 
-    fn say_what_is_never_varied(&mut self) {
-        self.same(
-            "directory order",
-            "needs a file system that shuffles (disorderfs); the second tree was only written anew",
-        );
+    fn say_what_is_not_varied(&mut self, caged: bool) {
+        if !self.reversed {
+            self.same("directory order", "this file system shows names in an order of its own (a tmpfs does not)");
+        }
+        // A time namespace leaves the clock of the day alone, and static programs know no LD_PRELOAD.
+        self.same("clock", "cannot be set for one build; the second ran later, so a time differs, a date may not");
         self.same("processor and distribution", "needs another machine: compare with --against there");
+        if caged {
+            let seen = "user, host name, home, paths, environment, kernel release and address layout are fixed in it";
+            self.same("in the sandbox", seen);
+        }
     }
 
     fn vary_host(&mut self) {
@@ -174,6 +193,17 @@ impl Surroundings {
     }
 }
 
+/// True if the file system of `dir` lists names by when they were put there, as a tmpfs does, and not by their hash.
+fn order_shows(dir: &Path) -> Result<bool> {
+    let test = tempfile::tempdir_in(dir)?;
+    for name in 0..32 {
+        fs::write(test.path().join(name.to_string()), "")?;
+    }
+    let before = tree::list(test.path())?;
+    tree::reverse(test.path())?;
+    Ok(tree::list(test.path())? != before)
+}
+
 /// Copies what a checkout is made of: everything but what is built, edited or hidden, and the store.
 pub fn copy_checkout(from: &Path, to: &Path, store: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
@@ -184,7 +214,7 @@ pub fn copy_checkout(from: &Path, to: &Path, store: &Path) -> Result<()> {
             continue;
         }
         match path.is_dir() {
-            true => super::tree::copy(&path, &to.join(name))?,
+            true => tree::copy(&path, &to.join(name))?,
             false => drop(fs::copy(&path, to.join(name))?),
         }
     }

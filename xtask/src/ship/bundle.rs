@@ -19,6 +19,7 @@ use crate::error::{Context, Result, bail};
 use crate::interrupt;
 use crate::plan::{Input, Plan, Settings, VERSION};
 use crate::run::build::{Built, Entry};
+use crate::run::sandbox::Level;
 use crate::run::store::{Store, fill_atomic, hash_file, write_atomic};
 
 use super::image::{Content, Packed, Planned};
@@ -45,8 +46,6 @@ pub struct Contents {
     pub secrets: BTreeSet<Name>,
     /// Path in the bundle → the image whose archive goes there.
     pub images: BTreeMap<RelPath, Planned>,
-    /// Whether the programs are built in a sandbox.
-    pub sandbox: bool,
 }
 
 /// The archives of those images whose programs are all there, by their path in the bundle.
@@ -70,8 +69,8 @@ struct Manifest<'a> {
     version: &'a str,
     /// True if programs of the target are missing: see `missing` and `missing_images`.
     partial: bool,
-    /// What the steps of the builds were kept in: `namespaces`, or `off`.
-    sandbox: &'static str,
+    /// What the steps of the builds ran in; if that was not the same for all, the weakest.
+    sandbox: Level,
     missing: Vec<Missing<'a>>,
     missing_images: Vec<MissingImage<'a>>,
     /// The variables that the board's files were filled in with.
@@ -305,7 +304,7 @@ impl Contents {
             target: &self.target,
             version: VERSION,
             partial: self.missing().next().is_some(),
-            sandbox: if self.sandbox { "namespaces" } else { "off" },
+            sandbox: Level::weakest(built().map(|(_, built)| built.record.sandbox)),
             missing: self.missing().map(Part::missing).collect(),
             missing_images: self.missing_images().map(|(path, image)| MissingImage::of(path, image)).collect(),
             settings: self.settings.iter().filter_map(|one| Some((&one.variable.name, one.value.as_ref()?))).collect(),

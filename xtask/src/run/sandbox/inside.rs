@@ -1,27 +1,25 @@
 //! The inside: the two processes between a build and its command.
 //!
-//! [`OUTER`] enters the namespaces and waits. [`INIT`] is PID 1 of the new process namespace: it makes the
+//! [`OUTER`] is this program, started anew: without threads, without handlers, and before any flag is parsed.
+//! It enters the namespaces, forks, and waits. Its child is PID 1 of the new process namespace: it makes the
 //! root, gives up every right, runs the command, reaps what the command leaves behind, and tells how it
 //! ended. Its death is the death of everything inside; it dies with the outer one, and that with the builder.
-//!
-//! Both are this program, started anew: without threads, without handlers, and before any flag is parsed.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{ErrorKind, PipeReader, Read, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use rustix::fd::OwnedFd;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal, WaitOptions};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::{GID, HOST_NAME, Level, Outcome, Refusal, Report, Spec, UID, root, sys};
 
 /// The subcommand of the outer process.
 pub const OUTER: &str = "__sandbox";
-/// The subcommand of the one that becomes PID 1.
-pub const INIT: &str = "__sandbox-init";
+/// What the kernel refuses to root without `CAP_SETFCAP`.
+pub(super) const UID_MAP: &str = "/proc/self/uid_map";
 
 /// What a jobserver adds to the environment of the outer process: the only thing that passes from it.
 const JOBSERVER: [&str; 3] = ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS"];
@@ -33,13 +31,9 @@ const FAILED: u8 = 125;
 
 type Attempt<T> = std::result::Result<T, Refusal>;
 
-/// If this process was started as one of the two, runs it to its end. Called before anything else.
+/// If this process was started as the outer one, runs it to its end. Called before anything else.
 pub fn entered() -> Option<ExitCode> {
-    match std::env::args_os().nth(1)?.to_str()? {
-        OUTER => Some(outer()),
-        INIT => Some(init()),
-        _ => None,
-    }
+    (std::env::args_os().nth(1)? == OUTER).then(outer)
 }
 
 /// Names what was being done; the machine is to blame.
@@ -73,16 +67,36 @@ fn outer() -> ExitCode {
         Ok(file) => File::from(file),
         Err(_) => return ExitCode::from(FAILED),
     };
-    let report = enter(&mut file).unwrap_or_else(|refusal| Report { level: None, outcome: Outcome::Refused(refusal) });
-    let written = serde_json::to_vec(&report)
-        .is_ok_and(|text| file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text)).is_ok());
-    match report.outcome {
-        Outcome::Exited(code) => std::process::exit(code),
-        Outcome::Signalled(signal) => die_by(signal),
-        Outcome::Refused(refusal) if !written => eprintln!("{refusal}"),
-        Outcome::Refused(_) => {}
+    let outcome = enter(&mut file).unwrap_or_else(|refusal| {
+        if tell(&mut file, &Report { level: None, outcome: Outcome::Refused(refusal) }).is_err() {
+            eprintln!("the sandbox failed, and could not say why");
+        }
+        Ended::Told
+    });
+    match outcome {
+        Ended::Told => ExitCode::from(FAILED),
+        Ended::Exited(code) => std::process::exit(code),
+        Ended::Signalled(signal) => {
+            die_by(signal);
+            ExitCode::from(FAILED)
+        }
     }
-    ExitCode::from(FAILED)
+}
+
+/// How PID 1 ended, for the outer process to end alike.
+enum Ended {
+    /// The command did not run; the report says why.
+    Told,
+    Exited(i32),
+    Signalled(i32),
+}
+
+/// Writes the report over the description: whoever started us reads it when we have ended.
+fn tell(file: &mut File, report: &Report) -> std::io::Result<()> {
+    let text = serde_json::to_vec(report)?;
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(&text)
 }
 
 /// Ends this process as the command ended, so that whoever waits need not know of the sandbox.
@@ -95,31 +109,52 @@ fn die_by(signal: i32) {
     }
 }
 
-fn enter(file: &mut File) -> Attempt<Report> {
-    let mut spec = Vec::new();
-    file.read_to_end(&mut spec).doing("read what the sandbox is to hold")?;
+fn enter(file: &mut File) -> Attempt<Ended> {
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).doing("read what the sandbox is to hold")?;
+    let spec: Spec =
+        serde_json::from_slice(&text).map_err(|error| wrong("read what the sandbox is to hold", error.to_string()))?;
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     sys::unshare_namespaces().doing("enter new namespaces")?;
     write("/proc/self/setgroups", "deny")?;
-    write("/proc/self/uid_map", &format!("{UID} {uid} 1"))?;
+    write(UID_MAP, &format!("{UID} {uid} 1"))?;
     write("/proc/self/gid_map", &format!("{GID} {gid} 1"))?;
-    keep_capabilities().doing("keep the capabilities of the new namespace")?;
-    let (mut child, mut link) = start_init()?;
-    spec.push(b'\n');
-    let sent = link.write_all(&spec);
-    let mut answer = String::new();
-    let received = sent.and_then(|()| BufReader::new(&mut link).read_line(&mut answer));
-    let status = child.wait().doing("wait for the sandbox")?;
-    received.doing("talk to PID 1 of the sandbox")?;
-    serde_json::from_str(&answer).or_else(|_| unannounced(status))
+    // We keep the other end open until we end, and never write: by it PID 1 sees that we still live.
+    let (alive, ours) = std::io::pipe().doing("make a pipe")?;
+    let Some(child) = sys::fork().doing("start PID 1 of the sandbox")? else {
+        drop(ours);
+        init(file, &spec, &alive)
+    };
+    let status = wait_for(child).doing("wait for the sandbox")?;
+    match (status.code(), status.signal()) {
+        // It was killed, and with it everything.
+        (None, signal) => Ok(Ended::Signalled(signal.unwrap_or_default())),
+        (Some(0), _) => read_end(file),
+        (Some(_), _) => Err(wrong("run PID 1 of the sandbox", status.to_string())),
+    }
 }
 
-/// PID 1 said nothing: it was killed, and with it everything.
-fn unannounced(status: ExitStatus) -> Attempt<Report> {
-    match status.signal() {
-        Some(signal) => Ok(Report { level: None, outcome: Outcome::Signalled(signal) }),
-        None => Err(wrong("run PID 1 of the sandbox", status.to_string())),
+fn wait_for(child: Pid) -> std::io::Result<ExitStatus> {
+    loop {
+        match rustix::process::waitpid(Some(child), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(ExitStatus::from_raw(status.as_raw())),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+}
+
+/// What PID 1 reported, for us to end alike.
+fn read_end(file: &mut File) -> Attempt<Ended> {
+    let mut text = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut text)).doing("read how the command ended")?;
+    let report: Report =
+        serde_json::from_slice(&text).map_err(|error| wrong("read how the command ended", error.to_string()))?;
+    Ok(match report.outcome {
+        Outcome::Exited(code) => Ended::Exited(code),
+        Outcome::Signalled(signal) => Ended::Signalled(signal),
+        Outcome::Refused(_) => Ended::Told,
+    })
 }
 
 fn write(path: &str, text: &str) -> Attempt<()> {
@@ -130,48 +165,24 @@ fn write(path: &str, text: &str) -> Attempt<()> {
         .doing(format!("write {path}"))
 }
 
-/// Being another user than 0 in the namespace, we would lose its capabilities on starting PID 1.
-fn keep_capabilities() -> rustix::io::Result<()> {
-    let all = rustix::thread::capabilities(None)?.permitted;
-    rustix::thread::set_capabilities(None, CapabilitySets { effective: all, permitted: all, inheritable: all })?;
-    for capability in all.iter().map(|capability| capability.bits()).flat_map(single) {
-        rustix::thread::configure_capability_in_ambient_set(capability, true)?;
-    }
-    Ok(())
-}
-
 /// Each set bit by itself: of capabilities that are newer than rustix, too.
 fn single(bits: u64) -> impl Iterator<Item = CapabilitySet> {
     (0..64).map(|bit| 1 << bit).filter(move |bit| bits & bit != 0).map(CapabilitySet::from_bits_retain)
 }
 
-/// PID 1 gets one end of a socket as standard input. The other is kept open until the end: by it PID 1 sees
-/// that we still live.
-fn start_init() -> Attempt<(Child, UnixStream)> {
-    let (ours, theirs) = UnixStream::pair().doing("make a pair of sockets")?;
-    let child = Command::new("/proc/self/exe")
-        .arg(INIT)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .spawn()
-        .doing("start PID 1 of the sandbox")?;
-    Ok((child, ours))
-}
-
-fn init() -> ExitCode {
-    let Ok(mut link) = standard_input().map(UnixStream::from) else { return ExitCode::from(FAILED) };
+/// The life of PID 1, from its first moment to its last. Never comes back: what follows is the outer one's.
+fn init(file: &mut File, spec: &Spec, alive: &PipeReader) -> ! {
     let mut level = None;
-    let outcome = live(&link, &mut level).unwrap_or_else(Outcome::Refused);
-    if let Ok(text) = serde_json::to_vec(&Report { level, outcome }) {
-        // If nobody listens any more, nobody needs to know.
-        let _ = link.write_all(&text).and_then(|()| link.write_all(b"\n"));
+    let outcome = live(spec, alive, &mut level).unwrap_or_else(Outcome::Refused);
+    match tell(file, &Report { level, outcome }) {
+        Ok(()) => sys::end(0),
+        Err(_) => sys::end(FAILED.into()),
     }
-    ExitCode::SUCCESS
 }
 
 /// From the first mount to the end of the command.
-fn live(link: &UnixStream, level: &mut Option<Level>) -> Attempt<Outcome> {
-    let spec = receive(link)?;
-    die_with_outer(link).doing("tie the sandbox to its builder")?;
+fn live(spec: &Spec, alive: &PipeReader, level: &mut Option<Level>) -> Attempt<Outcome> {
+    die_with_outer(alive).doing("tie the sandbox to its builder")?;
     rustix::system::sethostname(HOST_NAME.as_bytes()).doing("set the host name")?;
     rustix::system::setdomainname(b"(none)").doing("set the domain name")?;
     sys::loopback_up().doing("bring the loopback interface up")?;
@@ -185,19 +196,13 @@ fn live(link: &UnixStream, level: &mut Option<Level>) -> Attempt<Outcome> {
     give_up_rights().doing("give up all capabilities")?;
     *level = Some(Level::of(root::landlock(&spec.sandbox), own_proc));
     limit(spec.sandbox.memory).doing("set the limits")?;
-    run(&spec)
+    run(spec)
 }
 
-fn receive(link: &UnixStream) -> Attempt<Spec> {
-    let mut text = String::new();
-    BufReader::new(link).read_line(&mut text).doing("read what the sandbox is to hold")?;
-    serde_json::from_str(&text).map_err(|error| wrong("read what the sandbox is to hold", error.to_string()))
-}
-
-/// The outer process may have died before the kernel was told: then its end of the socket is closed.
-fn die_with_outer(link: &UnixStream) -> std::io::Result<()> {
+/// The outer process may have died before the kernel was told: then the other end of the pipe is closed.
+fn die_with_outer(alive: &PipeReader) -> std::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let mut polled = [rustix::event::PollFd::new(link, rustix::event::PollFlags::IN)];
+    let mut polled = [rustix::event::PollFd::new(alive, rustix::event::PollFlags::IN)];
     match rustix::event::poll(&mut polled, Some(&rustix::event::Timespec::default()))? {
         0 => Ok(()),
         _ => Err(ErrorKind::BrokenPipe.into()),

@@ -4,6 +4,7 @@
 use std::io;
 
 use rustix::fd::AsRawFd;
+use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
 /// The first of `linux/personality.h`; the libc crate leaves it out.
@@ -20,6 +21,26 @@ pub fn unshare_namespaces() -> rustix::io::Result<()> {
         | UnshareFlags::NEWCGROUP;
     // SAFETY: the one hazard that rustix names is `UnshareFlags::FILES`, which is not among the flags.
     unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// Forks: the child's id for the parent, none for the child. Only after [`unshare_namespaces`] has succeeded.
+pub fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: what makes `fork` dangerous is another thread that holds a lock, of the allocator say, which in
+    // the child nobody would ever release. There is no other thread: the kernel refuses a new user namespace to
+    // a process with threads, and ours was granted. No handler of a signal is installed, and what is buffered
+    // to be written is nothing, so nothing is written twice. The C library's own `fork`, not the bare
+    // system call, so that it knows its new thread id.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        child => Ok(Pid::from_raw(child)),
+    }
+}
+
+/// Ends this process at once: what the parent registered to be done at its end is the parent's to do.
+pub fn end(status: i32) -> ! {
+    // SAFETY: ends the process and comes back never; no memory is touched.
+    unsafe { libc::_exit(status) }
 }
 
 /// An ordinary x86-64 Linux, with addresses that are the same every time: a program whose output depends on

@@ -136,7 +136,7 @@ mod tests {
             b"Err:1 http://m.example/a.deb\n  404  Not Found\nE: Failed to fetch http://m.example/a.deb  404  \
                        Not Found [IP: 203.0.113.80 80]\nE: Download Failed\n";
         let status = std::process::ExitStatus::from_raw(100 << 8);
-        let finished = Finished { status, output: output.to_vec(), timed_out: false };
+        let finished = Finished { status, output: output.to_vec(), timed_out: false, limit: None };
         let expected = "apt could not fetch http://m.example/a.deb: 404 Not Found [IP: 203.0.113.80 80]";
         assert_eq!(refusal(&finished, "http://m.example/a.deb"), expected);
         assert!(refusal(&finished, "http://m.example/b.deb").ends_with("E: Download Failed"));
