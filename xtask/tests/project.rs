@@ -46,8 +46,8 @@ fn the_help() {
 fn overrides_change_one_program() {
     let ran =
         xtask(&["plan", "--target", "dayu200", "--set", "iptables.arch=aarch64", "--set", "iproute2.version=6.1.0"]);
-    assert!(ran.stdout.contains("plan 1: iptables 1.8.7 aarch64 with zig"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("plan 1: iproute2 6.1.0 aarch64 with zig"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("plan 2: iptables 1.8.7 aarch64 with zig"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("plan 2: iproute2 6.1.0 aarch64 with zig"), "{}", ran.stdout);
 }
 
 /// Policy is data: the day a recipe's name decides something in the code, this fails.

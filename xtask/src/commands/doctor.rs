@@ -8,7 +8,7 @@ use crate::data::project::Project;
 use crate::data::recipe::{Recipe, Source};
 use crate::data::source::Origin;
 use crate::data::toolchain::Toolchain;
-use crate::data::types::Arch;
+use crate::data::types::{Arch, Name};
 use crate::error::{Failure, Kind, Result};
 use crate::run::store::Store;
 use crate::run::{check, fetch, process, sandbox, tools};
@@ -16,11 +16,6 @@ use crate::ui::{self, Ui};
 
 /// The room that a full build of a target takes in the store: measured, with a third to spare.
 const SPACE: u64 = 6_000_000_000;
-
-/// The commands of the host that builds call by name. Until tools are built from source, these are the
-/// host's own; docs/architecture.md says so.
-const SHELL_TOOLS: [&str; 14] =
-    ["sh", "sed", "awk", "grep", "expr", "cat", "cmp", "cut", "mkdir", "mv", "rm", "sort", "tr", "uname"];
 
 /// One line of the answer.
 struct Finding {
@@ -41,7 +36,8 @@ enum State {
 
 /// `cargo xtask doctor`.
 pub fn doctor(project: &Project, ui: &Ui) -> Result<()> {
-    let mut findings = vec![machine(), store(), caged(), shell_tools(), host_cc()];
+    let mut findings = vec![machine(), store(), caged(), shell_tools(project)];
+    findings.extend(host_cc(project));
     findings.extend(Arch::ALL.into_iter().filter(|arch| !arch.is_native()).map(qemu));
     findings.extend([apt(project), pip(project), git()]);
     findings.extend(cross_compilers(project));
@@ -129,22 +125,40 @@ fn caged() -> Finding {
     }
 }
 
-fn shell_tools() -> Finding {
-    let missing: Vec<&str> = SHELL_TOOLS.into_iter().filter(|tool| process::find(tool).is_none()).collect();
-    match missing.is_empty() {
-        true => good("shell tools", "all there"),
-        false => {
+/// The host's own are needed once in a store, to build those that all builds use.
+fn shell_tools(project: &Project) -> Finding {
+    let own = project.userland();
+    if let Some(own) = own
+        && let Some(built) = &own.built
+        && let Ok(store) = Store::default_root().and_then(|root| Store::open(&root))
+        && tools::built(&store, own, &built.get_ref().sha256).is_dir()
+    {
+        return good("shell tools", format!("{}, built and as recorded: the host's are not used", own.title()));
+    }
+    let needs: Vec<&str> = match own.and_then(Toolchain::userland) {
+        Some(userland) => userland.needs.iter().map(Name::as_str).collect(),
+        None => vec!["sh"],
+    };
+    let missing: Vec<&str> = needs.into_iter().filter(|tool| process::find(tool).is_none()).collect();
+    match (missing.is_empty(), own) {
+        (true, Some(own)) => good("shell tools", format!("all there that {} is built with, once", own.title())),
+        (true, None) => good("shell tools", "all there"),
+        (false, _) => {
             let detail = format!("missing: {}", missing.join(", "));
-            lack("shell tools", State::Bad, detail, "apt-get install coreutils sed grep mawk diffutils")
+            let mend =
+                "apt-get install coreutils sed grep mawk findutils diffutils bzip2   (or your distribution's busybox)";
+            lack("shell tools", State::Bad, detail, mend)
         }
     }
 }
 
-fn host_cc() -> Finding {
-    match tools::host_cc() {
+/// Where the compiler of every build is the host's, so is the one for what builds run themselves.
+fn host_cc(project: &Project) -> Option<Finding> {
+    project.default_c_toolchain().ok()?.c()?.host.as_ref()?;
+    Some(match tools::host_cc() {
         Ok(path) => good("C compiler", path.display().to_string()),
         Err(_) => lack("C compiler", State::Bad, "none", "apt-get install gcc libc6-dev"),
-    }
+    })
 }
 
 fn qemu(arch: Arch) -> Finding {

@@ -11,7 +11,7 @@ use crate::data::source::{Git, Pinned};
 use crate::data::types::Name;
 use crate::error::{Failure, Kind, Result};
 use crate::plan::step::Package;
-use crate::plan::{self, Input};
+use crate::plan::{self, Input, Plan};
 use crate::run::fetch::{Fetcher, Unavailable, mirror as layout};
 use crate::run::store::Store;
 use crate::ui::Ui;
@@ -78,11 +78,12 @@ fn wanted(project: &Project, args: &cli::Fetch) -> Result<Wanted> {
     let mut tools: BTreeSet<Name> = BTreeSet::new();
     let mut commits: BTreeMap<_, Git> = BTreeMap::new();
     let mut packages: BTreeMap<_, Package> = BTreeMap::new();
-    for choice in &choices {
-        let plan = plan::plan(project, choice)?;
+    let plans: Vec<Plan> = choices.iter().map(|choice| plan::plan(project, choice)).collect::<Result<_>>()?;
+    let of_tools = plan::of_tools(project, &plans)?;
+    for plan in plans.into_iter().chain(of_tools) {
         tools.extend(plan.tools.iter().map(|tool| tool.name.clone()));
         match plan.source {
-            Input::Archive(pinned) => wanted.files.push(vec![pinned]),
+            Input::Archive(packings) => wanted.files.push(packings),
             Input::Git(git) => drop(commits.insert(git.commit.clone(), git)),
             Input::Debian(package) => drop(packages.insert(package.source.clone(), package)),
             Input::Tree(..) => {}

@@ -72,6 +72,8 @@ pub fn list(project: &Project, ui: &Ui) -> Result<()> {
 fn abilities(kind: &ToolKind) -> String {
     match kind {
         ToolKind::Program(program) => format!("provides {}", program.provides),
+        ToolKind::Userland(_) => "the shell and small tools of builds".to_owned(),
+        ToolKind::Loader(_) => "starts programs that are linked with its C library".to_owned(),
         ToolKind::Go(_) => format!("Go for {}", arches(kind).join(", ")),
         ToolKind::C(c) => {
             let default = if c.default { ", the default" } else { "" };
@@ -84,7 +86,7 @@ fn arches(kind: &ToolKind) -> Vec<&'static str> {
     match kind {
         ToolKind::C(c) => c.arch.keys().map(|arch| arch.as_str()).collect(),
         ToolKind::Go(go) => go.arch.keys().map(|arch| arch.as_str()).collect(),
-        ToolKind::Program(_) => Vec::new(),
+        ToolKind::Program(_) | ToolKind::Userland(_) | ToolKind::Loader(_) => Vec::new(),
     }
 }
 

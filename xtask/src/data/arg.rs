@@ -35,7 +35,7 @@ impl Scope for InRecipe {
 pub struct InToolchain;
 
 impl Scope for InToolchain {
-    const VARIABLES: &'static [&'static str] = &["tool", "cache", "triple", "cpu", "found"];
+    const VARIABLES: &'static [&'static str] = &["tool", "cache", "triple", "cpu", "found", "userland", "loader"];
     const OWN: bool = false;
 }
 

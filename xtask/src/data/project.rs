@@ -14,7 +14,7 @@ use super::source::DebianSource;
 use super::target::Target;
 use super::template::{Format, Template};
 use super::text::{Text, unknown};
-use super::toolchain::{ToolKind, Toolchain};
+use super::toolchain::{BuiltTool, ToolKind, Toolchain};
 use super::types::{Arch, Name, RelPath, Sha256, Version};
 use super::variable::{self, BUILT_IN, Variable};
 use crate::error::{Context, Failure, Kind, Result};
@@ -109,11 +109,22 @@ impl Project {
         unknown("a Go toolchain", name, known.map(|toolchain| toolchain.name.as_str()).collect::<Vec<_>>())
     }
 
+    /// The shell and the small tools of every step; `None` where they are the host's.
+    pub fn userland(&self) -> Option<&Toolchain> {
+        self.toolchains.values().find(|toolchain| toolchain.userland().is_some())
+    }
+
+    /// The toolchain that starts a Go toolchain's `go`, if that needs one.
+    pub fn loader(&self, go: &Toolchain) -> Option<&Toolchain> {
+        let name = go.go()?.loader.as_ref()?.get_ref();
+        self.toolchains.get(name)
+    }
+
     /// The tool that provides the command `name`.
     pub fn program(&self, name: &str) -> Result<&Toolchain> {
         let provides = |toolchain: &&Toolchain| match &toolchain.kind {
             ToolKind::Program(program) => program.provides.as_str() == name,
-            ToolKind::C(_) | ToolKind::Go(_) => false,
+            _ => false,
         };
         self.toolchains.values().find(provides).with_context(|| format!("no toolchain provides `{name}`"))
     }
@@ -176,15 +187,60 @@ impl Project {
             .map(|toolchain| toolchain.name.as_str())
             .collect();
         match defaults.as_slice() {
-            [_] => Ok(()),
-            [] if self.recipes.is_empty() => Ok(()),
-            [] => Err(Failure::new(Kind::Data, "toolchains/: none says `default = true` in its [c]").into()),
-            several => Err(Failure::new(
-                Kind::Data,
-                format!("toolchains/: {} all say `default = true`; keep one", several.join(", ")),
-            )
-            .into()),
+            [_] => {}
+            [] if self.recipes.is_empty() => {}
+            [] => return Err(Failure::new(Kind::Data, "toolchains/: none says `default = true` in its [c]").into()),
+            several => {
+                let what = format!("toolchains/: {} all say `default = true`; keep one", several.join(", "));
+                return Err(Failure::new(Kind::Data, what).into());
+            }
         }
+        let userlands = self.toolchains.values().filter(|toolchain| toolchain.userland().is_some());
+        let userlands: Vec<&str> = userlands.map(|toolchain| toolchain.name.as_str()).collect();
+        if userlands.len() > 1 {
+            let what = format!("toolchains/: {} are all a [userland]; keep one", userlands.join(", "));
+            return Err(Failure::new(Kind::Data, what).into());
+        }
+        self.toolchains.values().try_for_each(|toolchain| self.check_toolchain(toolchain))
+    }
+
+    /// What a toolchain names is there: its recipe, its loader.
+    fn check_toolchain(&self, toolchain: &Toolchain) -> Result<()> {
+        if let Some(loader) = toolchain.go().and_then(|go| go.loader.as_ref())
+            && self.loader(toolchain).and_then(Toolchain::loader).is_none()
+        {
+            let known = self.toolchains.values().filter(|known| known.loader().is_some());
+            let known: Vec<&str> = known.map(|known| known.name.as_str()).collect();
+            return Err(toolchain
+                .text
+                .wrong(loader.span(), unknown("a loader", loader.get_ref().as_str(), known))
+                .into());
+        }
+        let (Some(built), Some(version)) = (&toolchain.built, &toolchain.version) else { return Ok(()) };
+        match self.wrong_recipe(toolchain, built.get_ref(), version) {
+            Some(problem) => Err(toolchain.text.wrong(built.span(), problem).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Why a tool cannot be built by the recipe that it names, if it cannot.
+    fn wrong_recipe(&self, toolchain: &Toolchain, built: &BuiltTool, version: &Version) -> Option<String> {
+        let Some(recipe) = self.recipes.get(&built.recipe) else {
+            return Some(unknown("a recipe", built.recipe.as_str(), self.recipes.keys().map(Name::as_str)));
+        };
+        let Some(release) = recipe.releases.get(version) else {
+            let what = format!("a version of {}, and this toolchain's `version` says so", recipe.name);
+            return Some(unknown(&what, version.as_str(), recipe.releases.keys().map(Version::as_str)));
+        };
+        let is_program = matches!(toolchain.kind, ToolKind::Program(_));
+        if release.go.is_some() || is_program && release.build.needs_userland() {
+            let kinds = if is_program { "[build.cc]" } else { "in C" };
+            return Some(format!(
+                "{} {version} needs tools that need this one: a recipe for it is {kinds}",
+                recipe.name
+            ));
+        }
+        None
     }
 
     /// Every Go toolchain that a recipe names exists.
@@ -566,7 +622,7 @@ pub fn check_arch(toolchain: &Toolchain, arch: Arch) -> Result<()> {
     let known: Vec<Arch> = match &toolchain.kind {
         ToolKind::C(c) => c.arch.keys().copied().collect(),
         ToolKind::Go(go) => go.arch.keys().copied().collect(),
-        ToolKind::Program(_) => Vec::new(),
+        ToolKind::Program(_) | ToolKind::Userland(_) | ToolKind::Loader(_) => Vec::new(),
     };
     if known.contains(&arch) {
         return Ok(());

@@ -96,6 +96,9 @@ pub struct Kconfig {
     /// Symbols (without `CONFIG_`) and their values.
     #[serde(default)]
     pub set: BTreeMap<Symbol, ConfigValue>,
+    /// Symbols to switch on.
+    #[serde(default)]
+    pub on: Vec<Symbol>,
     /// Symbols to switch off; one that this version does not have is off already.
     #[serde(default)]
     pub off: Vec<Symbol>,
@@ -395,6 +398,25 @@ impl Build {
             Build::Go(go) => go.programs.values().any(|program| program.cgo),
             _ => true,
         }
+    }
+
+    /// Whether it starts scripts or small tools, as everything does that is driven by `make`, and Go where it
+    /// starts a compiler's wrapper.
+    pub fn needs_userland(&self) -> bool {
+        match self {
+            Build::Autotools(_) | Build::Make(_) | Build::Kconfig(_) | Build::Go(_) => true,
+            Build::Cc(_) | Build::Prebuilt(_) => false,
+        }
+    }
+
+    /// Whether it starts `make`.
+    pub fn needs_make(&self) -> bool {
+        matches!(self, Build::Autotools(_) | Build::Make(_) | Build::Kconfig(_))
+    }
+
+    /// Whether it compiles programs that it runs itself.
+    pub fn uses_host_cc(&self) -> bool {
+        self.args().iter().any(|arg| arg.uses("host_cc"))
     }
 
     /// Every argument in which variables are replaced.

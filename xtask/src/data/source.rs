@@ -16,6 +16,19 @@ pub struct Archive {
     /// The Debian source package that carries the same bytes as its upstream tarball.
     pub debian: Option<DebianSource>,
     pub sha256: Sha256,
+    /// Debian's own packing, where it is not upstream's to the byte.
+    pub repacked: Option<Repacked>,
+}
+
+/// An upstream tarball as Debian packed it anew, without what it may not carry. What is built from it must
+/// be the same.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repacked {
+    pub suite: Name,
+    pub package: Package,
+    pub file: RelPath,
+    pub sha256: Sha256,
 }
 
 /// A source package of Debian's archive. Its revision is not pinned: the file is found by its sha256,
@@ -111,8 +124,21 @@ pub enum Origin {
 }
 
 impl Archive {
-    /// The file to fetch: upstream first, then Debian.
-    pub fn pinned(&self) -> Pinned {
+    /// The files to fetch, any of which will do: upstream's, then the repacked one.
+    pub fn packings(&self) -> Vec<Pinned> {
+        let repacked = self.repacked.iter().map(|repacked| Pinned {
+            file: repacked.file.as_str().to_owned(),
+            sha256: repacked.sha256.clone(),
+            origins: vec![Origin::Debian(DebianSource {
+                suite: repacked.suite.clone(),
+                package: repacked.package.clone(),
+            })],
+        });
+        [self.pinned()].into_iter().chain(repacked).collect()
+    }
+
+    /// Upstream's file: from upstream first, then from Debian.
+    fn pinned(&self) -> Pinned {
         let urls = self.urls.iter().cloned().map(Origin::Url);
         let debian = self.debian.iter().cloned().map(Origin::Debian);
         Pinned {

@@ -1,4 +1,4 @@
-//! Toolchains: pinned compilers and tools, or the ones a host already has.
+//! Toolchains: pinned compilers and tools, those that are built here, and the ones a host already has.
 
 use std::collections::BTreeMap;
 
@@ -21,11 +21,16 @@ pub struct Toolchain {
     pub homepage: String,
     /// `None` for a toolchain that is found on the host.
     pub version: Option<Version>,
-    /// Where it comes from, best first: each packing holds the same tree. Empty for the host's own.
+    /// Where it comes from, best first: each packing holds the same tree. Empty for the host's own and for
+    /// what is built.
     pub packings: Vec<Packing>,
+    /// Given where it is built here.
+    pub built: Option<Spanned<BuiltTool>>,
     /// Programs of the tree that must be executable, whatever their packing says.
     pub programs: Vec<RelPath>,
     pub kind: ToolKind,
+    /// The file itself, for errors that point into it.
+    pub text: Text,
 }
 
 /// One way in which a tool's tree is packed: in one file, or in several that are unpacked over each other.
@@ -52,6 +57,17 @@ pub enum ToolKind {
     C(CTools),
     Go(GoTools),
     Program(Program),
+    Userland(Userland),
+    Loader(Loader),
+}
+
+/// `[built]`: the tool is the result of a recipe, in the toolchain's version, for the build machine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuiltTool {
+    pub recipe: Name,
+    /// The hash of all its files, as every machine must get them: what pins the tool.
+    pub sha256: Sha256,
 }
 
 /// `[go]`: a Go toolchain, which compiles for every architecture.
@@ -60,6 +76,8 @@ pub enum ToolKind {
 pub struct GoTools {
     /// The folder of the tool that is GOROOT; all of it if not given.
     pub root: Option<RelPath>,
+    /// The toolchain that starts `go` where it is linked with a C library.
+    pub loader: Option<Spanned<Name>>,
     /// Words of every `go build`.
     #[serde(default)]
     pub flags: Vec<String>,
@@ -130,6 +148,31 @@ pub struct Program {
     pub provides: Name,
 }
 
+/// `[userland]`: the shell and the small tools of every step. It is built twice where need be: by the host's
+/// tools, then by itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Userland {
+    /// The folder of its programs, for `PATH`.
+    pub path: RelPath,
+    /// Links in the root of a sandbox that scripts count on: `bin/sh` → the program.
+    #[serde(default)]
+    pub links: BTreeMap<RelPath, RelPath>,
+    /// Set in every step that has it.
+    #[serde(default)]
+    pub env: BTreeMap<String, Arg<InToolchain>>,
+    /// Programs of the host by which it is built the first time.
+    pub needs: Vec<Name>,
+}
+
+/// `[loader]`: what starts a program that is linked with a C library of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loader {
+    /// The words before the program.
+    pub start: Vec<Arg<InToolchain>>,
+}
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -141,11 +184,21 @@ struct ToolchainFile {
     archive: Option<Archive>,
     wheel: Option<WheelFile>,
     debian: Option<DebianFile>,
+    built: Option<Spanned<BuiltTool>>,
     #[serde(default)]
     programs: Vec<RelPath>,
     c: Option<Spanned<CTools>>,
     go: Option<Spanned<GoTools>>,
     program: Option<Spanned<Program>>,
+    userland: Option<Spanned<Userland>>,
+    loader: Option<Spanned<Loader>>,
+}
+
+impl ToolchainFile {
+    /// Whether it is pinned by the hashes of what is fetched.
+    fn is_fetched(&self) -> bool {
+        self.archive.is_some() || self.wheel.is_some() || self.debian.is_some()
+    }
 }
 
 /// Debian's binary packages, unpacked over each other into one tree.
@@ -153,6 +206,8 @@ struct ToolchainFile {
 #[serde(deny_unknown_fields)]
 struct DebianFile {
     suite: Name,
+    /// The folder that is the tool; all of it if not given.
+    root: Option<RelPath>,
     packages: Vec<DebianPackage>,
 }
 
@@ -188,8 +243,10 @@ impl Toolchain {
             homepage: file.homepage,
             version: file.version,
             packings,
+            built: file.built,
             programs: file.programs,
             kind,
+            text: text.clone(),
         })
     }
 
@@ -204,53 +261,98 @@ impl Toolchain {
     pub fn c(&self) -> Option<&CTools> {
         match &self.kind {
             ToolKind::C(c) => Some(c),
-            ToolKind::Go(_) | ToolKind::Program(_) => None,
+            _ => None,
         }
     }
 
     pub fn go(&self) -> Option<&GoTools> {
         match &self.kind {
             ToolKind::Go(go) => Some(go),
-            ToolKind::C(_) | ToolKind::Program(_) => None,
+            _ => None,
+        }
+    }
+
+    pub fn userland(&self) -> Option<&Userland> {
+        match &self.kind {
+            ToolKind::Userland(userland) => Some(userland),
+            _ => None,
+        }
+    }
+
+    pub fn loader(&self) -> Option<&Loader> {
+        match &self.kind {
+            ToolKind::Loader(loader) => Some(loader),
+            _ => None,
         }
     }
 }
 
 fn kind(text: &Text, file: &ToolchainFile) -> Result<ToolKind> {
-    let fetched = file.archive.is_some() || file.wheel.is_some() || file.debian.is_some();
     if file.debian.is_some() && (file.archive.is_some() || file.wheel.is_some()) {
         let what = "[debian] packs another tree than [archive] and [wheel] do: keep one of them";
         return Err(text.wrong(0..0, what).into());
     }
-    match (&file.c, &file.go, &file.program) {
-        (Some(c), None, None) => {
-            check_c(text, c, file)?;
-            Ok(ToolKind::C(c.get_ref().clone()))
+    let kinds = (&file.c, &file.go, &file.program, &file.userland, &file.loader);
+    let (span, problem, kind) = match kinds {
+        (Some(c), None, None, None, None) => (c.span(), wrong_c(c.get_ref(), file), ToolKind::C(c.get_ref().clone())),
+        (None, Some(go), None, None, None) => {
+            (go.span(), wrong_go(go.get_ref(), file), ToolKind::Go(go.get_ref().clone()))
         }
-        (None, Some(go), None) => {
-            let problem = if !fetched {
-                "a Go toolchain needs an [archive], a [wheel] or [debian] packages to come from"
-            } else if file.version.is_none() {
-                "a fetched toolchain says its `version`"
-            } else if go.get_ref().arch.is_empty() {
-                "[go.arch.NAME] is missing: say at least one architecture"
-            } else {
-                return Ok(ToolKind::Go(go.get_ref().clone()));
-            };
-            Err(text.wrong(go.span(), problem).into())
+        (None, None, Some(program), None, None) => {
+            (program.span(), wrong_program(file), ToolKind::Program(program.get_ref().clone()))
         }
-        (None, None, Some(program)) if fetched => Ok(ToolKind::Program(program.get_ref().clone())),
-        (None, None, Some(program)) => {
-            Err(text.wrong(program.span(), "a program needs an [archive] or a [wheel] to come from").into())
+        (None, None, None, Some(userland), None) => {
+            (userland.span(), wrong_userland(file), ToolKind::Userland(userland.get_ref().clone()))
         }
-        _ => Err(text.wrong(0..0, "a toolchain has exactly one of [c], [go] and [program]").into()),
+        (None, None, None, None, Some(loader)) => {
+            (loader.span(), wrong_loader(loader.get_ref(), file), ToolKind::Loader(loader.get_ref().clone()))
+        }
+        _ => {
+            let what = "a toolchain has exactly one of [c], [go], [program], [userland] and [loader]";
+            return Err(text.wrong(0..0, what).into());
+        }
+    };
+    match problem.or(wrong_version(file)) {
+        Some(problem) => Err(text.wrong(span, problem).into()),
+        None => Ok(kind),
+    }
+}
+
+fn wrong_go(go: &GoTools, file: &ToolchainFile) -> Option<&'static str> {
+    if !file.is_fetched() || file.built.is_some() {
+        return Some("a Go toolchain needs an [archive], a [wheel] or [debian] packages to come from");
+    }
+    go.arch.is_empty().then_some("[go.arch.NAME] is missing: say at least one architecture")
+}
+
+fn wrong_program(file: &ToolchainFile) -> Option<&'static str> {
+    (file.is_fetched() == file.built.is_some())
+        .then_some("a program needs an [archive] or a [wheel] to come from, or a recipe that it is [built] by")
+}
+
+fn wrong_userland(file: &ToolchainFile) -> Option<&'static str> {
+    (file.is_fetched() || file.built.is_none()).then_some("a userland is [built] by a recipe")
+}
+
+fn wrong_loader(loader: &Loader, file: &ToolchainFile) -> Option<&'static str> {
+    if !file.is_fetched() || file.built.is_some() {
+        return Some("a loader needs an [archive], a [wheel] or [debian] packages to come from");
+    }
+    loader.start.is_empty().then_some("`start` is empty: give the program that starts others")
+}
+
+fn wrong_version(file: &ToolchainFile) -> Option<&'static str> {
+    match (file.is_fetched(), file.built.is_some(), file.version.is_some()) {
+        (true, _, false) => Some("a fetched toolchain says its `version`"),
+        (_, true, false) => Some("a toolchain that is built says its `version`: which release of the recipe it is"),
+        _ => None,
     }
 }
 
 /// Every way in which the tool is packed, best first.
 fn packings(file: &ToolchainFile) -> Vec<Packing> {
-    let archive =
-        file.archive.iter().map(|archive| Packing { files: vec![archive.pinned()], layout: Layout::TopFolder });
+    let archives = file.archive.iter().flat_map(Archive::packings);
+    let archive = archives.map(|pinned| Packing { files: vec![pinned], layout: Layout::TopFolder });
     let wheel = file.wheel.iter().map(|wheel| {
         let pinned = Wheel {
             package: wheel.package.clone(),
@@ -270,18 +372,16 @@ fn packings(file: &ToolchainFile) -> Vec<Packing> {
                 version: package.version.clone(),
             })],
         });
-        Packing { files: files.collect(), layout: Layout::Whole }
+        let layout = debian.root.clone().map_or(Layout::Whole, Layout::Folder);
+        Packing { files: files.collect(), layout }
     });
     archive.chain(wheel).chain(debian).collect()
 }
 
-fn check_c(text: &Text, c: &Spanned<CTools>, file: &ToolchainFile) -> Result<()> {
-    let tools = c.get_ref();
-    let fetched = file.archive.is_some() || file.wheel.is_some() || file.debian.is_some();
-    let problem = if fetched == tools.host.is_some() {
+fn wrong_c(tools: &CTools, file: &ToolchainFile) -> Option<&'static str> {
+    let fetched = file.is_fetched();
+    let problem = if fetched == tools.host.is_some() || file.built.is_some() {
         "a C toolchain comes from an [archive] or [wheel], or from the host with [c.host]: exactly one"
-    } else if fetched && file.version.is_none() {
-        "a fetched toolchain says its `version`"
     } else if file.archive.as_ref().is_some_and(|archive| archive.urls.is_empty()) {
         "[archive] needs at least one of `urls`"
     } else if !tools.tools.contains_key("gcc") {
@@ -293,7 +393,7 @@ fn check_c(text: &Text, c: &Spanned<CTools>, file: &ToolchainFile) -> Result<()>
     } else if tools.host.is_some() && tools.arch.values().any(|arch| arch.rust_target.is_none()) {
         "a host's compiler is found by `rust_target`: give it for each [c.arch.NAME]"
     } else {
-        return Ok(());
+        return None;
     };
-    Err(text.wrong(c.span(), problem).into())
+    Some(problem)
 }

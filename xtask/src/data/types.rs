@@ -376,6 +376,8 @@ pub enum Arch {
 
 impl Arch {
     pub const ALL: [Arch; 3] = [Arch::Aarch64, Arch::Armhf, Arch::X86_64];
+    /// What builds run on, and with them the programs that they make for themselves.
+    pub const BUILD: Arch = Arch::X86_64;
 
     pub fn as_str(self) -> &'static str {
         match self {

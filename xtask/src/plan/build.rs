@@ -2,25 +2,70 @@
 
 use std::collections::BTreeMap;
 
-use crate::data::arg::{Arg, InRecipe, OWN_PREFIX};
+use crate::data::arg::{Arg, InRecipe, InToolchain, OWN_PREFIX};
 use crate::data::project::Project;
 use crate::data::recipe::{
     self, Autotools, Build, Cc, ConfigValue, Go, GoMode, GoProgram, GoTest, Kconfig, Recipe, Release, Source, Symbol,
 };
-use crate::data::toolchain::{ArchSettings, CTools, GoTools, Toolchain};
-use crate::data::types::{ImportPath, RelPath};
-use crate::error::{Context, Result};
+use crate::data::toolchain::{ArchSettings, CTools, GoTools, Loader, Toolchain, Userland};
+use crate::data::types::{Arch, ImportPath, Name, RelPath, Sha256};
+use crate::error::{Context, Failure, Kind, Result};
 
 use super::EPOCH;
-use super::choice::Choice;
-use super::step::{Check, Command, GOPATH, Input, Package, Plan, Step, Tool};
+use super::choice::{Choice, choose_one};
+use super::step::{Check, Command, GOPATH, HOST_CC, Input, Package, Plan, Stage, Step, Tool};
 
 /// The plan of one choice that [`super::choose`] has checked.
 pub fn plan(project: &Project, choice: &Choice) -> Result<Plan> {
+    let userland = project.userland().map(Small::pinned);
+    plan_with(project, choice, userland.unwrap_or(Small::Host))
+}
+
+/// The plan of a tool that is built from a recipe, for the build machine, by the default compiler.
+pub fn tool(project: &Project, toolchain: &Toolchain, stage: &Stage) -> Result<Plan> {
+    let built = toolchain.built.as_ref().context("a tool that is built")?.get_ref();
+    let choice = choose_one(project, built.recipe.as_str(), toolchain.version.as_ref(), Some(Arch::BUILD), None)?;
+    let small = match stage {
+        Stage::First => Small::Host,
+        Stage::Second(sha256) => Small::Tool(toolchain, sha256.clone()),
+    };
+    plan_with(project, &choice, small)
+}
+
+/// The plans of all tools that these plans need built, and of those that the tools need, each once.
+pub fn of_tools(project: &Project, plans: &[Plan]) -> Result<Vec<Plan>> {
+    let mut found: BTreeMap<Name, Plan> = BTreeMap::new();
+    let names = |plan: &Plan| plan.tools.iter().map(|tool| tool.name.clone()).collect::<Vec<_>>();
+    let mut names_left: Vec<Name> = plans.iter().flat_map(names).collect();
+    while let Some(name) = names_left.pop() {
+        let toolchain = &project.toolchains[&name];
+        if toolchain.built.is_some() && !found.contains_key(&name) {
+            let plan = tool(project, toolchain, &Stage::First)?;
+            names_left.extend(names(&plan));
+            found.insert(name, plan);
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Where a shell and small tools come from, for a build that needs them.
+enum Small<'a> {
+    Host,
+    Tool(&'a Toolchain, Sha256),
+}
+
+impl<'a> Small<'a> {
+    fn pinned(toolchain: &'a Toolchain) -> Self {
+        let recorded = toolchain.built.as_ref().map(|built| built.get_ref().sha256.clone());
+        Self::Tool(toolchain, recorded.expect("a userland is built: checked when it was read"))
+    }
+}
+
+fn plan_with(project: &Project, choice: &Choice, small: Small<'_>) -> Result<Plan> {
     let recipe = project.recipe(choice.recipe.as_str())?;
     let release = project.release(recipe, &choice.version)?;
     let source = input(project, recipe, choice)?;
-    let scene = Scene::new(project, choice, release, &source)?;
+    let scene = Scene::new(project, choice, release, &source, small)?;
     Ok(Plan {
         choice: choice.clone(),
         patches: project
@@ -29,27 +74,29 @@ pub fn plan(project: &Project, choice: &Choice) -> Result<Plan> {
             .map(|patch| (patch.path.clone(), patch.sha256.clone()))
             .collect(),
         tools: scene.tools(project)?,
-        wrappers: scene.wrappers(),
+        wrappers: scene.wrappers()?,
         env: scene.env(&source),
+        host: scene.sees_host(),
         steps: scene.steps(project, recipe),
         checks: recipe.checks.iter().map(|check| scene.check(check)).collect(),
         source,
     })
 }
 
-fn tool(toolchain: &Toolchain) -> Tool {
+fn pinned(toolchain: &Toolchain) -> Tool {
     let files = toolchain.packings.iter().flat_map(|packing| &packing.files);
     Tool {
         name: toolchain.name.clone(),
         title: toolchain.title(),
         packings: files.map(|pinned| (pinned.file.clone(), pinned.sha256.clone())).collect(),
+        files: toolchain.built.as_ref().map(|built| built.get_ref().sha256.clone()),
     }
 }
 
 fn input(project: &Project, recipe: &Recipe, choice: &Choice) -> Result<Input> {
     let release = project.release(recipe, &choice.version)?;
     Ok(match &release.source {
-        Source::Archive(archive) => Input::Archive(archive.pinned()),
+        Source::Archive(archive) => Input::Archive(archive.packings()),
         Source::Git(git) => Input::Git(git.clone()),
         Source::Debian(tree) => {
             let lock = project.lock(recipe, &choice.version, &tree.source())?;
@@ -73,22 +120,31 @@ fn revision(release: &Release, source: &Input) -> Option<String> {
     release.revision.clone().or(own)
 }
 
-fn needs_make(build: &Build) -> bool {
-    match build {
-        Build::Autotools(_) | Build::Make(_) | Build::Kconfig(_) => true,
-        Build::Cc(_) | Build::Go(_) | Build::Prebuilt(_) => false,
-    }
-}
-
 /// The values of all variables for one choice, and the toolchains that have a part in it.
 struct Scene<'a> {
     choice: &'a Choice,
     release: &'a Release,
     c: Option<CScene<'a>>,
-    go: Option<(&'a Toolchain, &'a GoTools)>,
+    go: Option<GoScene<'a>>,
+    /// The shell and small tools, if the build needs any and they are not the host's.
+    userland: Option<UserlandScene<'a>>,
     cflags: String,
     /// The variables of recipes.
     recipe: BTreeMap<String, String>,
+}
+
+/// A Go toolchain, and what starts it.
+struct GoScene<'a> {
+    toolchain: &'a Toolchain,
+    tools: &'a GoTools,
+    loader: Option<(&'a Toolchain, &'a Loader)>,
+}
+
+/// The shell and the small tools, and the hash of the files that they are.
+struct UserlandScene<'a> {
+    toolchain: &'a Toolchain,
+    settings: &'a Userland,
+    sha256: Sha256,
 }
 
 /// A C toolchain and what the architecture is to it.
@@ -110,10 +166,36 @@ impl<'a> CScene<'a> {
     fn variables(&self) -> BTreeMap<&str, String> {
         BTreeMap::from([("triple", self.arch.triple.to_string()), ("cpu", self.arch.cpu.clone())])
     }
+
+    /// The same compiler for the build machine. A compiler of the host has the host's own beside it.
+    fn host_cc(&self) -> Result<Vec<String>> {
+        if self.tools.host.is_some() {
+            return Ok(vec!["{host_cc}".to_owned()]);
+        }
+        let Some(arch) = self.tools.arch.get(&Arch::BUILD) else {
+            let what =
+                format!("{} has no [c.arch.{}], and {{host_cc}} is for that one", self.toolchain.name, Arch::BUILD);
+            return Err(Failure::new(Kind::Data, what).into());
+        };
+        let build = CScene { arch, ..*self };
+        Ok(build.argv(&self.tools.tools["gcc"], true))
+    }
+
+    fn argv(&self, argv: &[Arg<InToolchain>], compiles: bool) -> Vec<String> {
+        let words = argv.iter().map(|arg| arg.expand(&self.variables()));
+        let flags = self.arch.flags.iter().filter(|_| compiles).cloned();
+        words.chain(flags).collect()
+    }
 }
 
 impl<'a> Scene<'a> {
-    fn new(project: &'a Project, choice: &'a Choice, release: &'a Release, source: &Input) -> Result<Self> {
+    fn new(
+        project: &'a Project,
+        choice: &'a Choice,
+        release: &'a Release,
+        source: &Input,
+        small: Small<'a>,
+    ) -> Result<Self> {
         let c = match release.build.uses_c() {
             true => Some(CScene::of(project, choice)?),
             false => None,
@@ -121,9 +203,16 @@ impl<'a> Scene<'a> {
         let go = match &choice.go {
             Some(name) => {
                 let toolchain = project.go_toolchain(name.as_str())?;
-                Some((toolchain, toolchain.go().context("a Go toolchain")?))
+                let loader = project.loader(toolchain).and_then(|loader| Some((loader, loader.loader()?)));
+                Some(GoScene { toolchain, tools: toolchain.go().context("a Go toolchain")?, loader })
             }
             None => None,
+        };
+        let userland = match small {
+            Small::Tool(toolchain, sha256) if release.build.needs_userland() => {
+                Some(UserlandScene { toolchain, settings: toolchain.userland().context("a userland")?, sha256 })
+            }
+            _ => None,
         };
         let cflags =
             std::iter::once("-Os".to_owned()).chain(release.cflags.iter().cloned()).collect::<Vec<_>>().join(" ");
@@ -145,20 +234,30 @@ impl<'a> Scene<'a> {
                 ("ar", &wrapper("ar")),
                 ("ranlib", &wrapper("ranlib")),
                 ("ld", &wrapper("ld")),
-                ("host_cc", "host-cc"),
+                ("host_cc", HOST_CC),
             ]));
         }
-        Ok(Self { choice, release, c, go, cflags, recipe })
+        Ok(Self { choice, release, c, go, userland, cflags, recipe })
     }
 
     /// The compiler first.
     fn tools(&self, project: &Project) -> Result<Vec<Tool>> {
-        let compilers = self.go.map(|(toolchain, _)| toolchain).into_iter().chain(self.c.as_ref().map(|c| c.toolchain));
-        let mut tools: Vec<Tool> = compilers.map(tool).collect();
-        if needs_make(&self.release.build) {
-            tools.push(tool(project.program("make")?));
+        let go = self.go.iter().map(|go| go.toolchain);
+        let compilers = go.chain(self.c.as_ref().map(|c| c.toolchain));
+        let loader = self.go.iter().filter_map(|go| Some(go.loader?.0));
+        let mut tools: Vec<Tool> = compilers.chain(loader).map(pinned).collect();
+        if self.release.build.needs_make() {
+            tools.push(pinned(project.program("make")?));
         }
+        let userland = self.userland.iter();
+        tools.extend(userland.map(|own| Tool { files: Some(own.sha256.clone()), ..pinned(own.toolchain) }));
         Ok(tools)
+    }
+
+    /// Whether commands see the programs of the host: where its compiler is used, or its shell.
+    fn sees_host(&self) -> bool {
+        let compiler = self.c.as_ref().is_some_and(|c| c.tools.host.is_some());
+        compiler || self.release.build.needs_userland() && self.userland.is_none()
     }
 
     fn steps(&self, project: &Project, recipe: &Recipe) -> Vec<Step> {
@@ -210,9 +309,10 @@ impl<'a> Scene<'a> {
     }
 
     fn kconfig(&self, kconfig: &Kconfig) -> Vec<Step> {
+        let on = kconfig.on.iter().map(|symbol| (symbol.clone(), ConfigValue::Bool(true)));
         let off = kconfig.off.iter().map(|symbol| (symbol.clone(), ConfigValue::Bool(false)));
         let set = kconfig.set.iter().map(|(symbol, value)| (symbol.clone(), value.clone()));
-        let values: BTreeMap<Symbol, ConfigValue> = off.chain(set).collect();
+        let values: BTreeMap<Symbol, ConfigValue> = on.chain(off).chain(set).collect();
         let make = |last: Vec<String>| ["make".to_owned()].into_iter().chain(self.args(&kconfig.common)).chain(last);
         vec![
             run("defconfig", make(vec![kconfig.base.expand(&self.recipe)])),
@@ -259,7 +359,7 @@ impl<'a> Scene<'a> {
     }
 
     fn go_program(&self, go: &Go, output: &RelPath, program: &GoProgram) -> Step {
-        let flags = self.go.map(|(_, tools)| tools.flags.clone()).unwrap_or_default();
+        let flags = self.go.as_ref().map(|go| go.tools.flags.clone()).unwrap_or_default();
         let argv = ["go", "build", "-trimpath", "-p", "{jobs}"].map(str::to_owned).into_iter();
         let argv = argv.chain(flags).chain(go_mode(go)).chain(go_tags(&go.tags, &program.tags));
         let argv = argv.chain([
@@ -298,17 +398,21 @@ impl<'a> Scene<'a> {
         quoted.collect::<Vec<_>>().join(" ")
     }
 
-    fn wrappers(&self) -> BTreeMap<String, Vec<String>> {
-        let Some(c) = &self.c else { return BTreeMap::new() };
-        let mut wrappers = BTreeMap::from([("host-cc".to_owned(), vec!["{host_cc}".to_owned()])]);
-        for (name, argv) in &c.tools.tools {
-            let mut words: Vec<String> = argv.iter().map(|arg| arg.expand(&c.variables())).collect();
-            if matches!(name.as_str(), "gcc" | "cc") {
-                words.extend(c.arch.flags.iter().cloned());
-            }
-            wrappers.insert(format!("{}-{name}", c.arch.triple), words);
+    fn wrappers(&self) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut wrappers = BTreeMap::new();
+        if let Some((_, loader)) = self.go.as_ref().and_then(|go| go.loader) {
+            let start = loader.start.iter().map(|word| word.expand(&BTreeMap::<&str, String>::new()));
+            wrappers.insert("go".to_owned(), start.chain(["{go}/bin/go".to_owned()]).collect());
         }
-        wrappers
+        let Some(c) = &self.c else { return Ok(wrappers) };
+        if self.release.build.uses_host_cc() {
+            wrappers.insert(HOST_CC.to_owned(), c.host_cc()?);
+        }
+        for (name, argv) in &c.tools.tools {
+            let compiles = matches!(name.as_str(), "gcc" | "cc");
+            wrappers.insert(format!("{}-{name}", c.arch.triple), c.argv(argv, compiles));
+        }
+        Ok(wrappers)
     }
 
     /// Everything that a command of the build sees. Nothing of the host's environment is in it.
@@ -320,15 +424,28 @@ impl<'a> Scene<'a> {
             ("TZ", "UTC"),
             ("SOURCE_DATE_EPOCH", &EPOCH.to_string()),
         ]);
-        let go = if self.go.is_some() { "{go}/bin:" } else { "" };
-        env.insert("PATH".to_owned(), format!("{{bin}}:{go}/usr/bin:/bin"));
+        env.insert("PATH".to_owned(), self.path());
         if let Some(c) = &self.c {
             env.extend(self.c_env(c));
         }
-        if let Some((_, tools)) = self.go {
-            env.extend(self.go_env(tools, source));
+        if let Some(go) = &self.go {
+            env.extend(self.go_env(go.tools, source));
+        }
+        if let Some(own) = &self.userland {
+            let values = BTreeMap::<&str, String>::new();
+            env.extend(own.settings.env.iter().map(|(name, value)| (name.clone(), value.expand(&values))));
         }
         env
+    }
+
+    fn path(&self) -> String {
+        let mut folders = vec!["{bin}".to_owned()];
+        folders.extend(self.go.iter().map(|_| "{go}/bin".to_owned()));
+        folders.extend(self.userland.iter().map(|own| format!("{{userland}}/{}", own.settings.path)));
+        if self.sees_host() {
+            folders.extend(["/usr/bin", "/bin"].map(str::to_owned));
+        }
+        folders.join(":")
     }
 
     fn c_env(&self, c: &CScene) -> BTreeMap<String, String> {

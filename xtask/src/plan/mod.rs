@@ -9,11 +9,11 @@ pub mod fill;
 pub mod settings;
 pub mod step;
 
-pub use build::plan;
+pub use build::{of_tools, plan, tool};
 pub use choice::{Choice, Override, choose, choose_one};
 pub use fill::{Filled, fill};
 pub use settings::{Changes, Settings};
-pub use step::{Input, Plan, Step};
+pub use step::{Input, Plan, Stage, Step};
 
 /// The one time that everything made here carries, in seconds since 1970: 2020-01-01 00:00:00 UTC.
 /// Any fixed moment would do; this one is after every tool's idea of "too old" (zip begins in 1980).

@@ -2,8 +2,9 @@
 //!
 //! Places that only a running build knows are written `{src}` (the build tree), `{bin}` (the wrappers),
 //! `{tool}` and `{cache}` (the compiler and its cache), `{found}` and `{host_cc}` (compilers of the host),
-//! `{go}` and `{gocache}` (the same of Go), `{libs}` (the libraries' GOPATH), `{home}` and `{tmp}` (empty
-//! folders), `{jobs}` (how many processors a command may use that does not ask for them); `run` fills them in.
+//! `{go}` and `{gocache}` (the same of Go), `{loader}` (what starts it), `{libs}` (the libraries' GOPATH),
+//! `{userland}` (shell and small tools), `{home}` and `{tmp}` (empty folders), `{jobs}` (how many processors a
+//! command may use that does not ask for them); `run` fills them in.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -18,8 +19,11 @@ use super::choice::Choice;
 /// The folder of the build tree in which Go finds the source under its import path, and borrowed libraries.
 pub const GOPATH: &str = ".gopath";
 
+/// What the compiler for programs that the build itself runs is called.
+pub const HOST_CC: &str = "host-cc";
+
 /// How results are made from plans. Raised when `run` does something else with the same text.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// All that is done for one program.
 #[derive(Debug, Clone)]
@@ -33,6 +37,8 @@ pub struct Plan {
     pub wrappers: BTreeMap<String, Vec<String>>,
     /// The whole environment of every command.
     pub env: BTreeMap<String, String>,
+    /// Whether commands see the programs of the host; `PATH` tells it too.
+    pub host: bool,
     pub steps: Vec<Step>,
     /// Runs of the finished program. Not part of the build's key: they change nothing in the result.
     pub checks: Vec<Check>,
@@ -41,7 +47,8 @@ pub struct Plan {
 /// Where a program's source comes from.
 #[derive(Debug, Clone)]
 pub enum Input {
-    Archive(Pinned),
+    /// One file; where there are several, any of them.
+    Archive(Vec<Pinned>),
     Git(Git),
     Debian(Package),
     Tree(RelPath, Sha256),
@@ -64,12 +71,24 @@ impl Package {
     }
 }
 
-/// A tool that the build uses: pinned by the hashes of its packings, or named as the host's.
+/// A tool that the build uses: pinned by the hashes of its packings, by the hash of what it is where it is
+/// built here, or named as the host's.
 #[derive(Debug, Clone)]
 pub struct Tool {
     pub name: Name,
     pub title: String,
     pub packings: Vec<(String, Sha256)>,
+    /// All its files.
+    pub files: Option<Sha256>,
+}
+
+/// With which tools a tool is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// With those of the host.
+    First,
+    /// With what the first stage made: the hash of its files.
+    Second(Sha256),
 }
 
 /// One step of a build.
@@ -138,6 +157,9 @@ impl Plan {
             let _ = writeln!(text, "tool {}", tool.title);
             for (file, sha256) in &tool.packings {
                 let _ = writeln!(text, "  {file}\n    sha256 {sha256}");
+            }
+            if let Some(sha256) = &tool.files {
+                let _ = writeln!(text, "  built here, all its files\n    sha256 {sha256}");
             }
         }
         for (name, argv) in &self.wrappers {
@@ -234,7 +256,11 @@ impl fmt::Display for Package {
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Input::Archive(pinned) => write!(f, "archive {}\n  sha256 {}", pinned.file, pinned.sha256),
+            Input::Archive(packings) => {
+                let lines =
+                    packings.iter().map(|pinned| format!("archive {}\n  sha256 {}", pinned.file, pinned.sha256));
+                f.write_str(&lines.collect::<Vec<_>>().join("\nor "))
+            }
             Input::Git(git) => write!(f, "git {}\n  commit {}", git.url, git.commit),
             Input::Debian(package) => package.fmt(f),
             Input::Tree(path, sha256) => write!(f, "tree {path}\n  sha256 {sha256}"),

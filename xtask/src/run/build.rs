@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::project::{self, Project};
 use crate::data::recipe::{ConfigValue, Symbol};
+use crate::data::source::Pinned;
 use crate::data::toolchain::{CTools, ToolKind, Toolchain};
 use crate::data::types::{Arch, ImportPath, RelPath, Sha256};
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
-use crate::plan::step::{Command, GOPATH, Package, Plan, Step, config_line};
+use crate::plan::step::{Command, GOPATH, HOST_CC, Package, Plan, Step, config_line};
 use crate::plan::{Choice, EPOCH, Input};
 use crate::ui::{self, Ui};
 
@@ -122,6 +123,7 @@ impl Builder<'_> {
         // First, because a machine that forbids it need fetch nothing.
         let level = self.level()?;
         let source = self.fetch(plan)?;
+        self.own_tools(plan)?;
         let work = Work::prepare(self, plan, &key)?;
         self.run_steps(plan, &work, &source).with_context(|| format!("build {}", plan.choice))?;
         let record = Record { sandbox: level, entries: entries_of(&work.files)? };
@@ -170,7 +172,7 @@ impl Builder<'_> {
     /// Gets the source's bytes: the files it comes in. None for a folder of this repository.
     fn fetch(&self, plan: &Plan) -> Result<Vec<PathBuf>> {
         match &plan.source {
-            Input::Archive(pinned) => Ok(vec![self.fetcher.file(pinned)?]),
+            Input::Archive(packings) => Ok(vec![self.fetcher.any_of(packings)?.1]),
             Input::Git(git) => Ok(vec![self.fetcher.git(git)?]),
             Input::Debian(package) => {
                 let title = format!("{} {}", package.source.package, package.version);
@@ -231,8 +233,10 @@ impl Builder<'_> {
 
     fn unpack(&self, plan: &Plan, into: &Path, source: &[PathBuf]) -> Result<()> {
         match &plan.source {
-            Input::Archive(pinned) => {
+            Input::Archive(packings) => {
                 let file = source.first().context("an archive was fetched")?;
+                let is_it = |pinned: &&Pinned| self.store.source(&pinned.sha256, &pinned.file) == *file;
+                let pinned = packings.iter().find(is_it).context("an archive is in the store")?;
                 tools::verify(self.store, file, &pinned.sha256)?;
                 let strip = unpack::Strip::TopFolder;
                 let options = unpack::Options { strip, only: None, mtime: EPOCH, limits: unpack::Limits::default() };
@@ -268,7 +272,7 @@ impl Builder<'_> {
         let fill = |word: &String| OsString::from(work.places.fill(word).replace("{jobs}", &jobs));
         let mut env = work.env.clone();
         env.extend(command.env.iter().map(|(name, value)| (name.clone(), fill(value))));
-        let argv = command.argv.iter().map(fill).collect();
+        let argv = self.argv(plan, work, command)?.iter().map(fill).collect();
         let mut spawn = work.places.spawn(argv, &work.src, env).limit(STEP_LIMIT);
         spawn.cancel = Some(self.jobs.cancelled());
         let log_path = work.logs.join(format!("{number:02}-{}.log", command.label.replace([' ', '/'], "-")));
@@ -296,25 +300,39 @@ impl Builder<'_> {
         Err(step_failed(plan, &command.label, &spawn, &how, log_path)?.into())
     }
 
-    /// The C compiler, if there is one, tried once before the first step that needs it.
-    fn try_compiler(&self, plan: &Plan, work: &Work) -> Result<()> {
+    /// A command's words; for a wrapper those that it stands for, so that a build which only compiles needs
+    /// no shell.
+    fn argv(&self, plan: &Plan, work: &Work, command: &Command) -> Result<Vec<String>> {
+        let Some(wrapper) = command.argv.first().and_then(|program| plan.wrappers.get(program)) else {
+            return Ok(command.argv.clone());
+        };
+        let words = tools::wrapped(wrapper, &work.places)?;
+        Ok(words.into_iter().chain(command.argv[1..].iter().cloned()).collect())
+    }
+
+    /// The C compiler, if there is one, tried once before the first step that needs it; likewise that for
+    /// the build machine.
+    fn try_compilers(&self, plan: &Plan, work: &Work) -> Result<()> {
         if !plan.tools.iter().any(|tool| tool.name == plan.choice.toolchain) {
             return Ok(());
         }
         let toolchain = self.project.c_toolchain(plan.choice.toolchain.as_str())?;
         let c = toolchain.c().context("a C toolchain")?;
-        let wrappers: String = plan.wrappers.iter().map(|(name, argv)| format!("{name} {argv:?}\n")).collect();
-        let scene = tools::Scene {
-            title: toolchain.title(),
-            libc: &c.libc,
-            arch: plan.choice.arch,
-            compiler: plan.env["CC"].clone(),
-            env: work.env.clone(),
-            cache: work.cache.clone().context("a compiler has a cache")?,
-            wrappers: Sha256::of(wrappers),
-            places: &work.places,
-        };
-        self.tools.try_compiler(&scene, self.jobs)
+        for (arch, name) in [(plan.choice.arch, plan.env["CC"].as_str()), (Arch::BUILD, HOST_CC)] {
+            let Some(words) = plan.wrappers.get(name) else { continue };
+            let scene = tools::Scene {
+                title: toolchain.title(),
+                libc: &c.libc,
+                arch,
+                compiler: tools::wrapped(words, &work.places)?,
+                env: work.env.clone(),
+                cache: work.cache.clone().context("a compiler has a cache")?,
+                words,
+                places: &work.places,
+            };
+            self.tools.try_compiler(&scene, self.jobs)?;
+        }
+        Ok(())
     }
 }
 
@@ -407,7 +425,7 @@ impl Work {
         remove_tree(&logs)?;
         fs::create_dir_all(&logs)?;
 
-        let mut places = Places::new(builder.sandbox);
+        let mut places = Places::new(builder.sandbox, plan.host);
         places.write("src", &place("src"), places::SRC);
         places.read("bin", &bin, "/build/bin");
         places.write("home", &place("home"), "/build/home");
@@ -430,7 +448,7 @@ impl Work {
         }
         work.add_tools(builder, plan, &bin)?;
         work.env = plan.env.iter().map(|(name, value)| (name.clone(), work.places.fill(value).into())).collect();
-        builder.try_compiler(plan, &work)?;
+        builder.try_compilers(plan, &work)?;
         Ok(work)
     }
 
@@ -447,16 +465,29 @@ impl Work {
                     self.places.write("gocache", &ready.cache, "/build/gocache");
                 }
                 ToolKind::Program(_) => {
-                    let ready = builder.tools.ready(toolchain)?;
-                    let dir = self.places.tool(&toolchain.name, &ready.dir);
+                    let real = match &tool.files {
+                        Some(files) => builder.tools.built(toolchain, files),
+                        None => builder.tools.ready(toolchain)?.dir,
+                    };
+                    let dir = self.places.tool(&toolchain.name, &real);
                     link_programs(&dir, &toolchain.programs, bin)?;
+                }
+                ToolKind::Userland(userland) => {
+                    let files = tool.files.as_ref().context("a userland is built")?;
+                    self.places.read("userland", &builder.tools.built(toolchain, files), "/build/userland");
+                    for (at, program) in &userland.links {
+                        self.places.link(at, &format!("{{userland}}/{program}"));
+                    }
+                }
+                ToolKind::Loader(_) => {
+                    self.places.read("loader", &builder.tools.ready(toolchain)?.dir, "/build/loader");
                 }
             }
         }
         if let Some(libraries) = &self.libraries {
             self.places.read("libs", libraries, "/build/libs");
         }
-        tools::write_wrappers(plan, bin, &|word| self.places.fill(word))
+        tools::write_wrappers(plan, bin, &self.places)
     }
 
     fn add_c(&mut self, builder: &Builder<'_>, plan: &Plan, toolchain: &Toolchain, c: &CTools) -> Result<()> {
@@ -472,7 +503,9 @@ impl Work {
         fs::create_dir_all(&cache)?;
         self.places.write("cache", &cache, "/build/cache");
         self.cache = Some(cache);
-        self.places.host("host_cc", &tools::host_cc()?);
+        if c.host.is_some() && plan.wrappers.contains_key(HOST_CC) {
+            self.places.host("host_cc", &tools::host_cc()?);
+        }
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ pub mod diff;
 pub mod elf;
 pub mod fetch;
 pub mod jobs;
+pub mod own_tools;
 pub mod patch;
 pub mod places;
 pub mod process;

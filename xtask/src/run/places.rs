@@ -15,7 +15,7 @@ use crate::data::types::{Name, RelPath};
 pub const SRC: &str = "/build/src";
 /// The most data that a process of a build may have. The largest seen, Go's linker, takes 1.5 GB.
 const MEMORY: u64 = 16 << 30;
-/// What a host's compiler and shell need of it.
+/// What a host's compiler and shell need of it, where a plan uses them.
 const HOST: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives"];
 
 /// What commands see.
@@ -23,13 +23,18 @@ pub struct Places {
     /// Name in plans → path for commands.
     names: Vec<(&'static str, String)>,
     sandbox: Option<Sandbox>,
+    /// Whether the host's programs are seen.
+    host: bool,
 }
 
 impl Places {
-    pub fn new(sandboxed: bool) -> Self {
+    /// Without `host`, commands in a sandbox see nothing of the host's programs and libraries.
+    pub fn new(sandboxed: bool, host: bool) -> Self {
         let sandbox = Sandbox { memory: Some(MEMORY), ..Sandbox::default() };
-        let mut places = Self { names: Vec::new(), sandbox: sandboxed.then_some(sandbox) };
-        places.show_host();
+        let mut places = Self { names: Vec::new(), sandbox: sandboxed.then_some(sandbox), host };
+        if host {
+            places.show_host();
+        }
         places
     }
 
@@ -57,6 +62,14 @@ impl Places {
         let inside = PathBuf::from(format!("/build/tools/{name}"));
         sandbox.binds.push(Bind { from: real.to_owned(), to: inside.clone(), writable: false });
         inside
+    }
+
+    /// A link in the root of a sandbox to a place in it, where the host has not its own.
+    pub fn link(&mut self, at: &RelPath, target: &str) {
+        let target = self.fill(target);
+        if let Some(sandbox) = self.sandbox.as_mut().filter(|_| !self.host) {
+            sandbox.links.push((Path::new("/").join(at), target.into()));
+        }
     }
 
     /// A program of the host, which is where it is.

@@ -78,6 +78,11 @@ impl<'a> Tools<'a> {
         places.into_iter().find(|ready| ready.dir.is_dir())
     }
 
+    /// Where a tool is that was built here: known by all its files.
+    pub fn built(&self, toolchain: &Toolchain, files: &Sha256) -> PathBuf {
+        built(self.store, toolchain, files)
+    }
+
     fn place(&self, toolchain: &Toolchain, packing: &Packing) -> Ready {
         let hashes: Vec<&str> = packing.files.iter().map(|pinned| pinned.sha256.as_str()).collect();
         let hash =
@@ -167,7 +172,8 @@ impl<'a> Tools<'a> {
         let task = self.ui.task("prepare", format!("{} for {}", scene.title, scene.arch));
         let temp = self.store.temp_dir()?;
         fs::write(temp.path().join("try.c"), "int main(void) { return 0; }\n")?;
-        let argv = [scene.compiler.as_str(), "-static", "try.c", "-o", "try"].map(OsString::from).to_vec();
+        let words = ["-static", "try.c", "-o", "try"].map(OsString::from);
+        let argv = scene.compiler.iter().map(OsString::from).chain(words).collect();
         let spawn = scene.places.spawn(argv, temp.path(), scene.env.clone()).limit(Duration::from_secs(1800));
         let finished = {
             let _all = jobs.all()?;
@@ -184,6 +190,11 @@ impl<'a> Tools<'a> {
         task.done(scene.libc);
         Ok(())
     }
+}
+
+/// Where a tool is that was built here: known by all its files.
+pub fn built(store: &Store, toolchain: &Toolchain, files: &Sha256) -> PathBuf {
+    store.path("tools").join(format!("{}-{}", toolchain.name, files.short()))
 }
 
 /// Unpacks an archive over what is in `tree` already; gives the number of its files.
@@ -209,11 +220,12 @@ pub struct Scene<'a> {
     pub title: String,
     pub libc: &'a str,
     pub arch: Arch,
-    pub compiler: String,
+    /// Its argv.
+    pub compiler: Vec<String>,
     pub env: BTreeMap<String, OsString>,
     pub cache: PathBuf,
-    /// The wrappers' text: another flag is another compiler.
-    pub wrappers: Sha256,
+    /// The plan's words for it: another flag is another compiler.
+    pub words: &'a [String],
     pub places: &'a Places,
 }
 
@@ -221,7 +233,7 @@ impl Scene<'_> {
     fn stamp(&self) -> PathBuf {
         // zig's cache knows its library by its path.
         let caged = if self.places.sandboxed() { "-caged" } else { "" };
-        self.cache.join(format!("tried-{}-{}{caged}", self.arch, self.wrappers.short()))
+        self.cache.join(format!("tried-{}-{}{caged}", self.arch, Sha256::of(self.words.join("\n")).short()))
     }
 }
 
@@ -291,18 +303,24 @@ pub fn identity(compiler: &Path, host: &HostTools) -> Result<String> {
     Ok(text)
 }
 
-/// Writes the wrappers of a plan as shell scripts into `bin`.
-pub fn write_wrappers(plan: &Plan, bin: &Path, places: &dyn Fn(&str) -> String) -> Result<()> {
+/// The argv that a wrapper of a plan stands for.
+pub fn wrapped(argv: &[String], places: &Places) -> Result<Vec<String>> {
+    let mut words: Vec<String> = argv.iter().map(|word| places.fill(word)).collect();
+    if !words[0].contains('/') {
+        // By its absolute path: the wrapper itself comes first in PATH and would call itself.
+        words[0] = process::find(&words[0])
+            .ok_or_else(|| Failure::new(Kind::Host, format!("`{}` is not installed", words[0])))?
+            .to_string_lossy()
+            .into_owned();
+    }
+    Ok(words)
+}
+
+/// Writes the wrappers of a plan as shell scripts into `bin`, for commands that call them by name.
+pub fn write_wrappers(plan: &Plan, bin: &Path, places: &Places) -> Result<()> {
     fs::create_dir_all(bin)?;
     for (name, argv) in &plan.wrappers {
-        let mut words: Vec<String> = argv.iter().map(|word| places(word)).collect();
-        if !words[0].contains('/') {
-            // By its absolute path: the wrapper itself comes first in PATH and would call itself.
-            words[0] = process::find(&words[0])
-                .ok_or_else(|| Failure::new(Kind::Host, format!("`{}` is not installed", words[0])))?
-                .to_string_lossy()
-                .into_owned();
-        }
+        let words = wrapped(argv, places)?;
         let quoted: Vec<String> = words.iter().map(|word| process::quote(word)).collect();
         let path = bin.join(name);
         fs::write(&path, format!("#!/bin/sh\nexec {} \"$@\"\n", quoted.join(" ")))?;

@@ -360,7 +360,7 @@ impl Part {
 
     fn source(&self) -> Source<'_> {
         match &self.plan.source {
-            Input::Archive(pinned) => Source::Sha256(&pinned.sha256),
+            Input::Archive(packings) => Source::Sha256(&packings[0].sha256),
             Input::Git(git) => Source::Commit(git.commit.as_str()),
             Input::Debian(package) => Source::Debian {
                 package: package.source.package.as_str(),
