@@ -328,7 +328,7 @@ pub struct BuildArgs {
 /// Whether steps run in a sandbox.
 #[derive(Debug, Clone, Args)]
 pub struct Cage {
-    /// Run the steps in a sandbox: no network, declared inputs only, fixed paths; off where a machine forbids it
+    /// Run the steps in a sandbox: no network, declared inputs only, fixed paths (off: for machines that forbid it)
     #[arg(long, value_name = "on|off", env = "SLIPWAY_SANDBOX", default_value = "on", hide_possible_values = true)]
     pub sandbox: SandboxArg,
 }
