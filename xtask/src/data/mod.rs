@@ -4,7 +4,9 @@
 //! error points at file, line and column. Knows nothing of steps, processes or the network.
 
 pub mod arg;
+pub mod edit;
 pub mod image;
+pub mod kernel;
 pub mod lock;
 pub mod patch;
 pub mod project;

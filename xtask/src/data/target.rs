@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::image::{Image, ImageFile};
+use super::kernel::TargetKernel;
 use super::text::Text;
 use super::types::{Arch, Name, RelPath, Value, Version};
 use crate::error::Result;
@@ -26,6 +27,8 @@ pub struct Target {
     pub files: BTreeMap<RelPath, Spanned<RelPath>>,
     /// Path on the board → the container image whose archive ships there.
     pub images: BTreeMap<RelPath, Image>,
+    /// What the board's kernel is like.
+    pub kernel: Option<TargetKernel>,
     /// The file itself, for errors that point into it.
     pub text: Text,
 }
@@ -57,6 +60,7 @@ struct TargetFile {
     files: BTreeMap<RelPath, Spanned<RelPath>>,
     #[serde(default)]
     images: BTreeMap<Spanned<RelPath>, ImageFile>,
+    kernel: Option<TargetKernel>,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +96,7 @@ impl Target {
             vars: file.vars,
             files: file.files,
             images,
+            kernel: file.kernel,
             text: text.clone(),
         })
     }
