@@ -40,6 +40,11 @@ fn the_help() {
     for command in ["bundle", "recipe", "fetch", "mirror", "update", "plan", "repro", "why", "clean"] {
         insta::assert_snapshot!(format!("help-{command}"), xtask(&[command, "--help"]).stdout);
     }
+    for (command, part) in
+        [("kernel", "check"), ("kernel", "fragment"), ("kernel", "explain"), ("openharmony", "apply")]
+    {
+        insta::assert_snapshot!(format!("help-{command}-{part}"), xtask(&[command, part, "--help"]).stdout);
+    }
 }
 
 #[test]
@@ -129,6 +134,7 @@ fn the_recipe_reference_is_complete() {
         ("targets/x.toml", "wrong = 1\n"),
         ("targets/x.toml", "[recipes]\nx = { wrong = 1 }\n"),
         ("targets/x.toml", "[images.x]\nwrong = 1\n"),
+        ("targets/x.toml", "[kernel]\nwrong = 1\n"),
     ] {
         let space = Space::empty();
         space.write(file, wrong);

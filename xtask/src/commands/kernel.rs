@@ -161,9 +161,10 @@ fn line(name: &str, value: Tri) -> String {
 fn event(explanation: &Explanation) -> serde_json::Value {
     let chain = explanation.chain.iter().map(|cause| json!({"depth": cause.depth, "text": cause.text}));
     let places = explanation.places.iter().map(|(place, prompt)| json!({"place": place, "prompt": prompt}));
-    let change = explanation.change.as_ref().map(|change| {
-        change.iter().map(|(name, value)| line(name, *value)).collect::<Vec<_>>()
-    });
+    let change = explanation
+        .change
+        .as_ref()
+        .map(|change| change.iter().map(|(name, value)| line(name, *value)).collect::<Vec<_>>());
     json!({"event": "result", "option": explanation.name, "value": explanation.value.as_str(),
            "places": places.collect::<Vec<_>>(), "promptless": explanation.promptless,
            "selected_by": explanation.selected_by, "chain": chain.collect::<Vec<_>>(), "lines": change,

@@ -62,7 +62,9 @@ fn target<'a>(project: &'a Project, name: Option<&str>) -> Result<&'a Target> {
     };
     found.ok_or_else(|| {
         let what = format!("{} names no source tree in its [kernel]", name.unwrap_or("no target"));
-        Failure::new(Kind::Data, what).next("tree = \"NAME\" in the target's [kernel], for patches/NAME/edits.toml").into()
+        Failure::new(Kind::Data, what)
+            .next("tree = \"NAME\" in the target's [kernel], for patches/NAME/edits.toml")
+            .into()
     })
 }
 

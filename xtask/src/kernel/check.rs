@@ -206,7 +206,9 @@ impl Report {
             Verdict::On => format!("  ok       {name}"),
             Verdict::Module if self.never_loaded(finding) => format!("  module   {name}  (nothing loads it)"),
             Verdict::Module => format!("  module   {name}"),
-            Verdict::Missing if finding.need == Need::Required => format!("  MISSING  {name}  {need}: {}", finding.without),
+            Verdict::Missing if finding.need == Need::Required => {
+                format!("  MISSING  {name}  {need}: {}", finding.without)
+            }
             Verdict::Missing => format!("  {verdict}  {name}  {need}: {}", finding.without),
             Verdict::Unknown => format!("  ?        {name}  {need}, {verdict}. Without it: {}", finding.without),
         }

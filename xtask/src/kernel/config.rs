@@ -180,7 +180,10 @@ mod tests {
     fn the_last_line_decides() {
         let config = KernelConfig::parse(b"CONFIG_A=y\n# CONFIG_A is not set\nCONFIG_B=\"n\"\nCONFIG_C=m\r\n").unwrap();
         assert_eq!(config.kind, ConfigKind::Defconfig);
-        assert_eq!(["A", "B", "C", "D"].map(|name| config.state(name)), [State::Off, State::On, State::Module, State::Unsaid]);
+        assert_eq!(
+            ["A", "B", "C", "D"].map(|name| config.state(name)),
+            [State::Off, State::On, State::Module, State::Unsaid]
+        );
     }
 
     #[test]
@@ -192,7 +195,8 @@ mod tests {
 
     #[test]
     fn comments_and_damage_are_not_values() {
-        let config = KernelConfig::parse(b"# CONFIG_A=y\n#CONFIG_B=y\n CONFIG_C=y\nCONFIG_D\nCONFIG_E-F=y\nCONFIG_G=y").unwrap();
+        let config =
+            KernelConfig::parse(b"# CONFIG_A=y\n#CONFIG_B=y\n CONFIG_C=y\nCONFIG_D\nCONFIG_E-F=y\nCONFIG_G=y").unwrap();
         assert_eq!(config.values().collect::<Vec<_>>(), [("G", "y")]);
         for bad in [&b""[..], b"hello", b"\x1f\x8b\x08rest", b"\xff\xfe", b"xxIKCFG_STyy"] {
             assert!(KernelConfig::parse(bad).is_err(), "{bad:?} was taken");

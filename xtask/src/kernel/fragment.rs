@@ -27,7 +27,11 @@ pub fn fragment(options: &Options, config: Option<&KernelConfig>, version: Kerne
                     continue;
                 }
                 let why = if name == wanted.name.as_str() {
-                    format!("{}: without it, {}", if need == Need::Required { "required" } else { "recommended" }, wanted.without)
+                    format!(
+                        "{}: without it, {}",
+                        if need == Need::Required { "required" } else { "recommended" },
+                        wanted.without
+                    )
                 } else {
                     format!("for CONFIG_{}", wanted.name)
                 };

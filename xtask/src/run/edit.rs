@@ -57,7 +57,9 @@ pub fn find(dir: &Path, edit: &Edit) -> Result<(RelPath, String)> {
     }
     let names: Vec<&str> = edit.file.iter().map(RelPath::as_str).collect();
     let what = format!("{} has no {}", dir.display(), names.join(" and no "));
-    Err(Failure::new(Kind::Data, what).next("give the folder of the whole checkout, the one that has build/ and kernel/").into())
+    Err(Failure::new(Kind::Data, what)
+        .next("give the folder of the whole checkout, the one that has build/ and kernel/")
+        .into())
 }
 
 /// The file without the edit's block; as it is if it has none.
@@ -76,7 +78,9 @@ pub fn without(file: &RelPath, text: &str) -> Result<String> {
 pub fn apply(edit: &Edit, file: &RelPath, text: &str, lines: &[String]) -> Result<Outcome> {
     let bare = without(file, text)?;
     let place = place(edit, file, &bare)?;
-    if !edit.unless.is_empty() && edit.unless.iter().all(|wanted| squeeze(&bare[place.look.clone()]).contains(wanted.as_str())) {
+    if !edit.unless.is_empty()
+        && edit.unless.iter().all(|wanted| squeeze(&bare[place.look.clone()]).contains(wanted.as_str()))
+    {
         return Ok(if bare == text { Outcome::Elsewhere } else { Outcome::Changed(bare) });
     }
     if lines.is_empty() {
@@ -160,7 +164,9 @@ fn place(edit: &Edit, file: &RelPath, text: &str) -> Result<Place> {
         }
     }
     let what = format!("{file} is not as expected: {}", problems.join("; "));
-    Err(Failure::new(Kind::Data, what).next(format!("make the change by hand: {}\n  {}", edit.why, edit.lines.join("\n  "))).into())
+    Err(Failure::new(Kind::Data, what)
+        .next(format!("make the change by hand: {}\n  {}", edit.why, edit.lines.join("\n  ")))
+        .into())
 }
 
 /// Where the last line of the anchor ends.

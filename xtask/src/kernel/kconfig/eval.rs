@@ -113,7 +113,11 @@ impl<'a> Eval<'a> {
             Expr::And(parts) => self.fold(parts, Tri::Yes, Tri::min, Tri::No),
             Expr::Or(parts) => self.fold(parts, Tri::No, Tri::max, Tri::Yes),
             Expr::Compare(left, relation, right) => {
-                if self.holds(left, *relation, right) { Tri::Yes } else { Tri::No }
+                if self.holds(left, *relation, right) {
+                    Tri::Yes
+                } else {
+                    Tri::No
+                }
             }
         }
     }
@@ -200,7 +204,9 @@ impl<'a> Eval<'a> {
         let full = self.given.config.kind == ConfigKind::Full;
         let said = self.given.config.value(&symbol.name).map(|value| value.trim_matches('"').to_owned());
         let listed = self.given.compiler.get(symbol.name.as_str()).filter(|_| !full).cloned();
-        let asks = |definition: &Definition| definition.defaults.iter().any(|(value, when)| has_macro(value) || has_macro(when));
+        let asks = |definition: &Definition| {
+            definition.defaults.iter().any(|(value, when)| has_macro(value) || has_macro(when))
+        };
         let decides = |definition: &Definition| definition.prompt.is_none() && asks(definition);
         if listed.is_some() || symbol.definitions.iter().any(decides) {
             if let Some(text) = said.or(listed) {
@@ -210,7 +216,8 @@ impl<'a> Eval<'a> {
         }
         // A full configuration does not even mention what the compiler is not able to do.
         let depends = |definition: &Definition| definition.depends.iter().any(|condition| has_macro(&condition.expr));
-        let unable = full && said.is_none() && !self.changes.contains_key(&id) && symbol.definitions.iter().any(depends);
+        let unable =
+            full && said.is_none() && !self.changes.contains_key(&id) && symbol.definitions.iter().any(depends);
         unable.then(|| Value::tri(Tri::No))
     }
 
@@ -334,7 +341,13 @@ impl<'a> Eval<'a> {
             (Tri::No, _) => Tri::No,
             (_, _) if choice.optional && !picked => Tri::No,
             (_, false) => Tri::Yes,
-            (visible, true) => if picked { visible } else { Tri::Module },
+            (visible, true) => {
+                if picked {
+                    visible
+                } else {
+                    Tri::Module
+                }
+            }
         }
     }
 

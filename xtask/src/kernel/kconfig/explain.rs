@@ -184,7 +184,9 @@ impl Story<'_, '_> {
         let text = match &condition.from {
             From::Itself => format!("depends on {expr}, which is {state}{limit}"),
             From::Prompt => format!("its prompt needs {expr}, which is {state}{limit}"),
-            From::Menu(title) if of_prompt => format!("the menu \"{title}\" is shown only if {expr}, which is {state}{limit}"),
+            From::Menu(title) if of_prompt => {
+                format!("the menu \"{title}\" is shown only if {expr}, which is {state}{limit}")
+            }
             From::Menu(title) => format!("the menu \"{title}\" depends on {expr}, which is {state}{limit}"),
             From::If => format!("stands in `if {expr}`, which is {state}{limit}"),
             From::Choice(title) => format!("is one of the choice \"{title}\", which is {state}{limit}"),
@@ -360,21 +362,26 @@ impl Solver<'_, '_> {
     fn find_lower(&self, id: Id) -> Vec<Change> {
         let symbol = &self.eval.tree.symbols[id];
         let forced = symbol.selected_by.iter().filter(|force| self.eval.force(force) != Tri::No);
-        let free = product(forced.map(|force| {
-            shortest([self.lower_symbol(force.by), self.lower(&force.condition)].concat())
-        }));
+        let free =
+            product(forced.map(|force| shortest([self.lower_symbol(force.by), self.lower(&force.condition)].concat())));
         let own = match symbol.choice {
             Some(choice) => {
                 let others = self.eval.tree.choices[choice].members.iter().filter(|member| **member != id);
-                others.filter(|member| self.eval.visible(**member) != Tri::No).map(|member| Change::from([(*member, Tri::Yes)])).collect()
+                others
+                    .filter(|member| self.eval.visible(**member) != Tri::No)
+                    .map(|member| Change::from([(*member, Tri::Yes)]))
+                    .collect()
             }
             None if self.eval.visible(id) != Tri::No => vec![Change::from([(id, Tri::No)])],
             None => {
                 let depends = symbol.definitions.iter().map(|definition| self.lower(&definition.dependency()));
                 let defaults = symbol.definitions.iter().map(|definition| {
-                    product(definition.defaults.iter().map(|(value, when)| {
-                        self.lower(&Expr::And(vec![when.clone(), value.clone()]))
-                    }))
+                    product(
+                        definition
+                            .defaults
+                            .iter()
+                            .map(|(value, when)| self.lower(&Expr::And(vec![when.clone(), value.clone()]))),
+                    )
                 });
                 [product(depends), product(defaults)].concat()
             }

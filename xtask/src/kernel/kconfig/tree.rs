@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use nom_kconfig::attribute::expression::{CompareOperand, CompareOperator};
-use nom_kconfig::attribute::{Atom, Attribute, OptionValues, Term, r#type::Type};
 use nom_kconfig::attribute::{AndExpression, OrExpression};
+use nom_kconfig::attribute::{Atom, Attribute, OptionValues, Term, r#type::Type};
 use nom_kconfig::entry::Entry;
 use nom_kconfig::symbol::{ConstantSymbol, Symbol as Word};
 use nom_kconfig::tristate::Tristate;
@@ -149,11 +149,15 @@ impl Tree {
     pub fn read(root: &Path, arch: &str) -> Result<Self> {
         if !root.join("Kconfig").is_file() {
             let what = format!("{} has no Kconfig: it is not the source of a kernel", root.display());
-            return Err(Failure::new(Kind::Data, what).next("give the unpacked source's top folder to --source").into());
+            return Err(Failure::new(Kind::Data, what)
+                .next("give the unpacked source's top folder to --source")
+                .into());
         }
         if !root.join("arch").join(arch).join("Kconfig").is_file() {
             let what = format!("{} has no arch/{arch}/Kconfig", root.display());
-            return Err(Failure::new(Kind::Data, what).next("name the architecture as the folders of arch/: --arch arm64").into());
+            return Err(Failure::new(Kind::Data, what)
+                .next("name the architecture as the folders of arch/: --arch arm64")
+                .into());
         }
         with_stack(|| {
             let mut scan = Scan { root, arch, lines: HashMap::new() };
@@ -220,7 +224,7 @@ pub fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-fn variables<'a>(arch: &'a str) -> HashMap<&'a str, &'a str> {
+fn variables(arch: &str) -> HashMap<&str, &str> {
     HashMap::from([("SRCARCH", arch), ("ARCH", arch), ("srctree", "."), ("KERNELVERSION", "0")])
 }
 
@@ -239,7 +243,8 @@ impl Scan<'_> {
             Failure::new(Kind::Data, format!("cannot read {path}{by}: {error}"))
         })?;
         if above.len() >= DEEPEST {
-            let what = format!("the Kconfig files source each other in a circle: {} …", above[DEEPEST - 4..].join(" → "));
+            let what =
+                format!("the Kconfig files source each other in a circle: {} …", above[DEEPEST - 4..].join(" → "));
             return Err(Failure::new(Kind::Data, what).into());
         }
         for (index, line) in text.lines().enumerate() {
@@ -265,8 +270,7 @@ impl Scan<'_> {
 }
 
 fn parse(root: &Path, arch: &str) -> Result<Vec<Entry>> {
-    let file =
-        KconfigFile::new_with_vars(root.to_owned(), PathBuf::from("Kconfig"), &variables(arch), &HashMap::new());
+    let file = KconfigFile::new_with_vars(root.to_owned(), PathBuf::from("Kconfig"), &variables(arch), &HashMap::new());
     let text = file.read_to_string()?;
     match parse_kconfig(KconfigInput::new_extra(&text, file)) {
         Ok((rest, kconfig)) if rest.fragment().is_empty() => Ok(kconfig.entries),
@@ -345,7 +349,9 @@ impl Builder {
                     let (kind, text, default) = match &kind.r#type {
                         Type::Bool(text) => (SymbolKind::Bool, text.clone(), None),
                         Type::Tristate(text) => (SymbolKind::Tristate, text.clone(), None),
-                        Type::String(text) | Type::Hex(text) | Type::Int(text) => (SymbolKind::Text, text.clone(), None),
+                        Type::String(text) | Type::Hex(text) | Type::Int(text) => {
+                            (SymbolKind::Text, text.clone(), None)
+                        }
                         Type::DefBool(value) => (SymbolKind::Bool, None, Some(value)),
                         Type::DefTristate(value) => (SymbolKind::Tristate, None, Some(value)),
                     };
