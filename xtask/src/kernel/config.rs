@@ -13,8 +13,8 @@ const LARGEST: u64 = 512 << 20;
 
 const GZIP: &[u8] = &[0x1f, 0x8b, 8];
 
-/// What stands around the configuration in an image of a kernel with IKCONFIG.
-const EMBEDDED_START: &[u8] = b"IKCFG_ST";
+/// What stands before the configuration in an image of a kernel with IKCONFIG, and how that begins.
+const EMBEDDED: &[u8] = b"IKCFG_ST\x1f\x8b\x08";
 
 /// A kernel's configuration.
 #[derive(Debug, Clone)]
@@ -61,12 +61,12 @@ pub enum State {
 impl KernelConfig {
     /// Reads what was found in a file: its content decides what it is.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        if let Some(at) = find(bytes, EMBEDDED_START) {
-            return Self::of_full(&unpack(&bytes[at + EMBEDDED_START.len()..], GzDecoder::new)?);
+        if let Some(at) = find(bytes, EMBEDDED) {
+            return Self::of_full(&unpack(&bytes[at + EMBEDDED.len() - GZIP.len()..], GzDecoder::new)?);
         }
         if bytes.starts_with(GZIP) {
             let inner = unpack(bytes, MultiGzDecoder::new)?;
-            return match find(&inner, EMBEDDED_START) {
+            return match find(&inner, EMBEDDED) {
                 Some(_) => Self::parse(&inner),
                 // /proc/config.gz has all options.
                 None => Self::of_full(&inner),
