@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
 use crate::data::project::Project;
+use crate::data::kernel::{KernelVersion, Symbol};
 use crate::data::types::{Arch, Version};
 use crate::error::{self, Result};
 use crate::interrupt;
@@ -71,6 +72,10 @@ pub enum Command {
     Why(Why),
     /// Open a program's patched source to edit; with --save, turn the edits into a patch file
     Patch(Patch),
+    /// Tell whether a kernel's configuration is good for containers, which lines it lacks, and why one has no effect
+    Kernel(Kernel),
+    /// Change an OpenHarmony source tree so that its image can run containers
+    Openharmony(Openharmony),
     /// Tell what this machine has and lacks, and the line that mends it
     Doctor,
     /// Remove build results and dist/; with --all also sources and tools
@@ -267,6 +272,90 @@ pub struct Patch {
 }
 
 #[derive(Debug, Args)]
+pub struct Kernel {
+    #[command(subcommand)]
+    pub command: KernelCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KernelCommand {
+    /// Report what Docker and KubeEdge need of a configuration; exit status 6 if something required is missing
+    Check(KernelCheck),
+    /// Print the lines to append to a configuration
+    Fragment(KernelFragment),
+    /// Tell what keeps an option off, and the fewest lines that turn it on
+    Explain(KernelExplain),
+}
+
+#[derive(Debug, Args)]
+pub struct KernelCheck {
+    /// A .config, a defconfig, /proc/config.gz, or a kernel image with its configuration inside; `-` reads standard input
+    pub file: PathBuf,
+    /// The board: a name of `cargo xtask list`
+    #[arg(long)]
+    pub target: Option<String>,
+    /// The kernel's version [default: what the file says, else the target's]
+    #[arg(long, value_name = "5.10")]
+    pub kernel_version: Option<KernelVersion>,
+}
+
+#[derive(Debug, Args)]
+pub struct KernelFragment {
+    /// The board: a name of `cargo xtask list`
+    #[arg(long)]
+    pub target: String,
+    /// Print only what this configuration lacks
+    #[arg(long = "for", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The kernel's version [default: what the file says, else the target's]
+    #[arg(long, value_name = "5.10")]
+    pub kernel_version: Option<KernelVersion>,
+}
+
+#[derive(Debug, Args)]
+pub struct KernelExplain {
+    /// The option, with or without CONFIG_
+    #[arg(value_name = "CONFIG_NAME")]
+    pub option: Symbol,
+    /// The kernel's source, unpacked
+    #[arg(long, value_name = "DIR")]
+    pub source: PathBuf,
+    /// The configuration that it is off in [default: an empty one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The architecture, as the folders of arch/ in the kernel's source are called
+    #[arg(long, default_value = "arm64")]
+    pub arch: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Openharmony {
+    #[command(subcommand)]
+    pub command: OpenharmonyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OpenharmonyCommand {
+    /// Show what would be changed, and with --write change it
+    Apply(OpenharmonyApply),
+}
+
+#[derive(Debug, Args)]
+pub struct OpenharmonyApply {
+    /// The checkout: the folder that has build/ and kernel/
+    pub dir: PathBuf,
+    /// The board: a name of `cargo xtask list` [default: the first with a source tree]
+    #[arg(long)]
+    pub target: Option<String>,
+    /// Change the files, all or none
+    #[arg(long)]
+    pub write: bool,
+    /// Take the changes back
+    #[arg(long)]
+    pub revert: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Clean {
     /// Also remove fetched sources and tools
     #[arg(long)]
@@ -385,6 +474,8 @@ fn run(command: &Command, global: &Global, ui: &Ui) -> Result<()> {
         Command::Repro(args) => commands::repro::repro(&project()?, args, ui),
         Command::Why(args) => commands::why::why(&project()?, args, ui),
         Command::Patch(args) => commands::patch::patch(&project()?, args, ui),
+        Command::Kernel(args) => commands::kernel::kernel(&project()?, args, ui),
+        Command::Openharmony(args) => commands::openharmony::openharmony(&project()?, args, ui),
         Command::Doctor => commands::doctor::doctor(&project()?, ui),
         Command::Clean(args) => commands::clean::clean(&project()?, args, ui),
     }

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod data;
 pub mod error;
 pub mod interrupt;
+pub mod kernel;
 pub mod plan;
 pub mod run;
 pub mod ship;

@@ -40,6 +40,11 @@ fn the_help() {
     for command in ["bundle", "recipe", "fetch", "mirror", "update", "plan", "settings", "repro", "why", "clean"] {
         insta::assert_snapshot!(format!("help-{command}"), xtask(&[command, "--help"]).stdout);
     }
+    for (command, part) in
+        [("kernel", "check"), ("kernel", "fragment"), ("kernel", "explain"), ("openharmony", "apply")]
+    {
+        insta::assert_snapshot!(format!("help-{command}-{part}"), xtask(&[command, part, "--help"]).stdout);
+    }
 }
 
 #[test]
@@ -133,6 +138,7 @@ fn the_recipe_reference_is_complete() {
         ("targets/x.toml", "[templates]\nx = { wrong = 1 }\n"),
         ("board/variables.toml", "[x]\nwrong = 1\n"),
         ("board/variables.toml", "[x]\ntype = \"wrong\"\n"),
+        ("targets/x.toml", "[kernel]\nwrong = 1\n"),
     ] {
         let space = Space::empty();
         space.write(file, wrong);

@@ -4,6 +4,8 @@ pub mod build;
 pub mod clean;
 pub mod doctor;
 pub mod fetch;
+pub mod kernel;
+pub mod openharmony;
 pub mod patch;
 pub mod repro;
 pub mod settings;

@@ -5,7 +5,9 @@
 
 pub mod arg;
 pub mod document;
+pub mod edit;
 pub mod image;
+pub mod kernel;
 pub mod lock;
 pub mod patch;
 pub mod project;

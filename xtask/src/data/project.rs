@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
+use super::edit::EDITS;
 use super::image;
 use super::lock::Lock;
 use super::patch::Patch;
@@ -484,6 +485,9 @@ fn read_all<T>(root: &Path, dir: &str, parse: fn(Name, &Text) -> Result<T>) -> R
 fn read_patches(root: &Path, recipes: &BTreeMap<Name, Recipe>) -> Result<BTreeMap<(Name, Version), Vec<Patch>>> {
     let mut all = BTreeMap::new();
     for recipe in names_in(&root.join("patches"))? {
+        if root.join("patches").join(&recipe).join(EDITS).is_file() {
+            continue; // of a tree that is not a recipe's
+        }
         for version in names_in(&root.join("patches").join(&recipe))? {
             let dir = format!("patches/{recipe}/{version}");
             let known = recipes.get(recipe.as_str());

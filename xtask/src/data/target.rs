@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::image::{Image, ImageFile};
+use super::kernel::TargetKernel;
 use super::text::Text;
 use super::types::{Arch, Name, RelPath, Version};
 use super::variable::Given;
@@ -29,6 +30,8 @@ pub struct Target {
     pub templates: BTreeMap<RelPath, TemplateUse>,
     /// Path on the board → the container image whose archive ships there.
     pub images: BTreeMap<RelPath, Image>,
+    /// What the board's kernel is like.
+    pub kernel: Option<TargetKernel>,
     /// The file itself, for errors that point into it.
     pub text: Text,
 }
@@ -75,6 +78,7 @@ struct TargetFile {
     templates: BTreeMap<RelPath, TemplateUse>,
     #[serde(default)]
     images: BTreeMap<Spanned<RelPath>, ImageFile>,
+    kernel: Option<TargetKernel>,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +115,7 @@ impl Target {
             files: file.files,
             templates: file.templates,
             images,
+            kernel: file.kernel,
             text: text.clone(),
         })
     }

@@ -387,6 +387,14 @@ impl Arch {
         }
     }
 
+    /// How wide an address is.
+    pub fn bits(self) -> u8 {
+        match self {
+            Arch::Aarch64 | Arch::X86_64 => 64,
+            Arch::Armhf => 32,
+        }
+    }
+
     /// The suffix of the qemu-user program that runs this architecture's binaries.
     pub fn qemu(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@ pub mod check;
 pub mod compare;
 pub mod debian_source;
 pub mod diff;
+pub mod edit;
 pub mod elf;
 pub mod fetch;
 pub mod jobs;
