@@ -90,8 +90,11 @@ sweep() {
         sed -n "s|.* /proc/\([0-9]*\)/exe -> $BOARD/slots/[^/]*/bin/containerd-shim.*|\1|p" | while read -r shim; do
         kill -9 "$shim" 2>/dev/null
     done
-    # The last first: a mount on another goes before it.
-    awk -v a="$RUN/" -v b="${data_root:-$RUN}/" 'index($5, a) == 1 || index($5, b) == 1 { print $5 }' /proc/self/mountinfo |
+    # The last first: a mount on another goes before it. dockerd mounts a folder that is its data root on itself, too.
+    itself=$data_root
+    grep -q "^mount $data_root " "$JOURNAL" && itself=
+    awk -v a="$RUN/" -v b="${data_root:-$RUN}/" -v c="$itself" \
+        'index($5, a) == 1 || index($5, b) == 1 || $5 == c { print $5 }' /proc/self/mountinfo |
         awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }' | while read -r point; do
         umount "$point" 2>/dev/null
     done
@@ -183,6 +186,7 @@ start_daemons() {
     wait_for containerd is_socket "$CONTAINERD_SOCKET" || return 1
     write_daemon_json || return 1
     if ! daemon_lives dockerd; then
+        note_bridge
         rm -f "$RUN/docker.pid" "${runtime_endpoint#unix://}"
         mkdir -p "$(dirname_of "${runtime_endpoint#unix://}")"
         start_daemon dockerd dockerd --config-file "$RUN/daemon.json" --containerd "$CONTAINERD_SOCKET" \
@@ -232,6 +236,10 @@ start_edge() {
     *) return 0 ;;
     esac
     daemon_lives edgecore && return
+    # Where its database and certificates go.
+    sed -n 's/^ *\(dataSource\|tls[A-Za-z]*File\): *"\{0,1\}\(\/[^"]*\)\/.*/\2/p' "$RUN/edgecore.yaml" | while read -r folder; do
+        mkdir -p "$folder"
+    done
     start_daemon edgecore edgecore --config "$RUN/edgecore.yaml" || return 1
     patience=$(($(seconds) + ${SLIPWAY_EDGE_SECONDS:-5}))
     while [ "$(seconds)" -lt $patience ]; do

@@ -52,6 +52,7 @@ undo_file() {
         rule) undo_rule "$3" "$4" ;;
         link) [ "$(readlink "$3" 2>/dev/null)" != "$4" ] || rm -f "$3" ;;
         daemon) stop_daemon "$3" ;;
+        bridge) undo_bridge ;;
         dir) undo_dir "$3" ;;
         file) undo_file_made "$3" "$4" ;;
         *) warn "the journal $1 has an entry that this version does not know: $entry" ;;
@@ -79,8 +80,11 @@ undo_mount() {
         below=$(awk -v at="$1" '{ id[NR] = $1; up[NR] = $2; point[NR] = $5; if ($5 == at) top = NR }
             END { on[id[top]] = 1; for (i = top + 1; i <= NR; i++) if (up[i] in on) { on[id[i]] = 1; last = point[i] } print last }' \
             /proc/self/mountinfo)
-        if ! undo_error=$(umount "${below:-$1}" 2>&1); then
-            warn "${below:-$1} stays mounted: ${undo_error##*: } (fuser -m ${below:-$1} shows who uses it)"
+        undo_error=$(umount "${below:-$1}" 2>&1) && continue
+        # A folder that someone stands in can be let go of: they keep it, and all others see what was there before.
+        # A card cannot: it would not be safe to take out.
+        if [ "$1" = "$(realpath "$data_root" 2>/dev/null)" ] || ! umount -l "${below:-$1}" 2>/dev/null; then
+            warn "${below:-$1} stays mounted: ${undo_error##*: } ($SLOT/bin/busybox fuser -m ${below:-$1} tells who uses it)"
             return 1
         fi
     done

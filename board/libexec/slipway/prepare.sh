@@ -136,7 +136,14 @@ data_is_mounted() { [ "$(mounts_at "$(realpath "$data_root" 2>/dev/null)")" -gt 
 probe_data() { DATA_TYPE=$(blkid "$data_device" 2>/dev/null | sed -n 's/.* TYPE="\([^"]*\)".*/\1/p'); }
 
 check_data_device() {
-    [ -n "$data_device" ] || return 0
+    [ -n "$data_device" ] || {
+        existing=$data_root
+        while [ ! -d "${existing:-/}" ]; do existing=${existing%/*}; done
+        ! read_only "$(realpath "${existing:-/}")" || die "keep containers in $data_root" \
+            "it lies on $M_POINT, which is read-only, and no data_device is set to be mounted there" \
+            "Build with --set data_device=…, or with a data_root below /data. Nothing was changed."
+        return
+    }
     ! data_is_mounted || return 0
     # At boot, a card is found some seconds after init has begun.
     while [ ! -e "$data_device" ] && [ "$(seconds)" -lt 30 ]; do sleep 1; done
@@ -358,6 +365,35 @@ prepare_network() {
         note "$JOURNAL" rule "${rule%%:*}" "${rule##*:}"
         "$SLOT/bin/ip" rule add pref "${rule%%:*}" from all lookup "${rule##*:}" ||
             warn "the routing rule $rule cannot be added (CONFIG_IP_MULTIPLE_TABLES?)"
+    done
+}
+
+# dockerd leaves its bridges and packet filter rules when it ends. If none were there before, `down` removes them.
+note_bridge() {
+    [ -x "$SLOT/bin/iptables-save" ] && [ -x "$SLOT/bin/iptables-restore" ] || return 0
+    ! "$SLOT/bin/iptables-save" -t nat 2>/dev/null | grep -q '^:DOCKER ' || return 0
+    note "$JOURNAL" bridge docker0
+}
+
+undo_bridge() {
+    for table in nat filter; do
+        rules=$("$SLOT/bin/iptables-save" -t $table 2>/dev/null | awk '
+            $1 == "-A" && $2 !~ /^DOCKER/ && /DOCKER| docker0 | br-[0-9a-f]+ / { sub(/^-A/, "-D"); rule[++n] = $0 }
+            /^:DOCKER/ { sub(/^:/, ""); chain[++c] = $1 }
+            END {
+                for (i = 1; i <= n; i++) print rule[i]
+                for (i = 1; i <= c; i++) print "-F " chain[i]
+                for (i = 1; i <= c; i++) print "-X " chain[i]
+            }')
+        [ -n "$rules" ] || continue
+        printf '*%s\n%s\nCOMMIT\n' $table "$rules" | "$SLOT/bin/iptables-restore" --noflush || {
+            warn "Docker's rules in the table $table stay"
+            return 1
+        }
+    done
+    for link in /sys/class/net/docker0 /sys/class/net/br-*; do
+        case ${link##*/} in docker0 | br-????????????) ;; *) continue ;; esac
+        [ ! -d "$link/bridge" ] || "$SLOT/bin/ip" link del "${link##*/}" || warn "the bridge ${link##*/} stays"
     done
 }
 
