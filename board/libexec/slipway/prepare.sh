@@ -240,7 +240,7 @@ data_advice() {
     if grep -qw "$data_filesystem" /proc/filesystems; then
         say "The file system may be damaged: check it on another machine, or see dmesg | tail"
     else
-        say "This kernel has no $data_filesystem: see docs/board.md, Kernel"
+        say "This kernel has no $data_filesystem: see docs/board.md, section 1"
     fi
 }
 
@@ -298,7 +298,7 @@ prepare_cgroups() {
     [ -z "$missing" ] || say "this kernel has no cgroup controller:$missing (containers run without)"
     case " $missing " in
     *' devices '*) die "mount cgroups" "this kernel has no devices controller, and containers cannot do without" \
-        "Build it with CONFIG_CGROUP_DEVICE: see docs/board.md, Kernel" ;;
+        "Build it with CONFIG_CGROUP_DEVICE: see docs/board.md, section 1" ;;
     esac
     mount_beside_the_first
     start_cpusets
