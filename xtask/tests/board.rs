@@ -431,7 +431,7 @@ fn kill_up(worker: u32, workers: u32) -> u32 {
     let mut board = Board::new().unwrap();
     board.install(&Bundle::small("1").knife());
     let before = board.state();
-    board.ok("echo 'note mount mkdir ln' >/data/t/calls");
+    board.ok("echo 'note mount mkdir ln umount rmdir' >/data/t/calls");
     board.ok(&format!("{SLIPWAY} up"));
     let up = board.state();
     let calls: u32 = board.ok("cat /data/t/count").parse().unwrap();
@@ -450,6 +450,12 @@ fn kill_up(worker: u32, workers: u32) -> u32 {
         if (at / workers).is_multiple_of(2) {
             board.ok(&format!("{SLIPWAY} up"));
             assert_eq!(board.state(), up, "{at}");
+        } else {
+            // `down` is killed as well, at one of its dozen steps.
+            board.ok(&format!("rm -f /data/t/count; echo {} >/data/t/kill-at", at % 12));
+            board.run(&format!("{SLIPWAY} down"));
+            board.settle();
+            board.ok("rm -f /data/t/kill-at");
         }
         board.ok(&format!("{SLIPWAY} down"));
         assert_eq!(board.state(), before, "{at}");
@@ -709,6 +715,21 @@ fn tarballs_that_are_not_taken() {
     }
     insta::assert_snapshot!("tarballs_not_taken", without_numbers(&texts));
     board.ok(&format!("sh {SENT} install {file} --sha256 {sha256}"));
+}
+
+#[test]
+fn a_full_disk_keeps_nothing_up() {
+    let Some(mut board) = Board::with("size=26m") else { return };
+    let before = board.state();
+    board.install(&Bundle::small("1"));
+    board.ok("cat /dev/zero >/data/t/full 2>/dev/null; true");
+    let text = board.fails(1, &format!("{SLIPWAY} up"));
+    assert!(text.contains("df -h"), "{text}");
+    board.ok("rm /data/t/full");
+    board.ok(&format!("{SLIPWAY} up"));
+    board.ok("cat /dev/zero >/data/t/full 2>/dev/null; true");
+    board.ok(&format!("{SLIPWAY} down"));
+    assert_eq!(board.state(), before);
 }
 
 #[test]
