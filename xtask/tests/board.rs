@@ -629,7 +629,7 @@ fn started_at_boot_until_it_is_not() {
 #[test]
 fn controllers_that_the_board_has_mounted_already() {
     let Some(mut board) = Board::new() else { return };
-    if board.run("mkdir /dev/freezer && mount -t cgroup -o freezer cgroup /dev/freezer").status != 0 {
+    if board.run("mkdir /dev/frozen && mount -t cgroup -o freezer cgroup /dev/frozen").status != 0 {
         eprintln!("SKIPPED: this machine's cgroup controllers are used as version 2");
         return;
     }
@@ -639,11 +639,12 @@ fn controllers_that_the_board_has_mounted_already() {
     assert!(text.contains("this kernel has no cgroup controller: schedtune"), "{text}");
     assert_eq!(board.status("cgroups_missing"), "schedtune");
     let mounted = board.ok("cut -d' ' -f2,3 /proc/mounts | grep ' cgroup$' | sort");
-    // Also beside the one that was there first: old versions of runc look for all of them there.
+    // Also beside the one that was there first, by their names: runc and containerd look for all of them there.
     assert_eq!(
         mounted,
-        "/dev/devices cgroup\n/dev/freezer cgroup\n/sys/fs/cgroup/devices cgroup\n/sys/fs/cgroup/freezer cgroup"
+        "/dev/devices cgroup\n/dev/frozen cgroup\n/sys/fs/cgroup/devices cgroup\n/sys/fs/cgroup/freezer cgroup"
     );
+    assert_eq!(board.ok("readlink /dev/freezer"), "frozen");
     board.ok(&format!("{SLIPWAY} down"));
     assert_eq!(board.state(), before);
 }
