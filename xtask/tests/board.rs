@@ -602,6 +602,13 @@ fn edgecore_waits_for_its_secret() {
     board.ok(&format!("SLIPWAY_EDGE_SECONDS=0 {SLIPWAY} up"));
     assert_eq!((board.status("edge"), board.status("secrets")), ("up".into(), "cloud_token".into()));
     assert_eq!(board.ok("grep token /data/slipway/run/edgecore.yaml"), "token: \"abc.&/+=_-1\"");
+    let process = "cut -d- -f1 /data/slipway/run/edgecore.pid";
+    let first = board.ok(process);
+    board.ok(&format!("SLIPWAY_EDGE_SECONDS=0 {SLIPWAY} up"));
+    assert_eq!(board.ok(process), first, "edgecore was started again without need");
+    board.ok(&format!("echo other >/data/t/token && {SLIPWAY} secret cloud_token /data/t/token"));
+    board.ok(&format!("SLIPWAY_EDGE_SECONDS=0 {SLIPWAY} up"));
+    assert_ne!(board.ok(process), first, "edgecore still has the old token");
     assert_eq!(board.ok("ls -l /data/slipway/run/edgecore.yaml /data/slipway/secrets/cloud_token | cut -c1-10; ls -d /var/lib/kubeedge"),
         "-rw-------\n-rw-------\n/var/lib/kubeedge");
     assert_eq!(board.ok("grep -r 'abc[.]' /data/slipway/log /data/slipway/state; true"), "");
@@ -719,6 +726,24 @@ fn tarballs_that_are_not_taken() {
 }
 
 #[test]
+fn what_is_not_slipways_stays() {
+    let Some(mut board) = Board::new() else { return };
+    board.install(&Bundle::small("1").set("data_root", "/data/slipway/docker"));
+    board
+        .ok(&format!("{SLIPWAY} up && mkdir -p /data/slipway/docker/overlay2 && echo mine >/data/slipway/docker/mine"));
+    let text = board.ok(&format!("{SLIPWAY} uninstall"));
+    assert!(text.ends_with("removed from /data/slipway, except: docker"), "{text}");
+    assert_eq!(
+        board.ok("ls -A /data/slipway /data/slipway/docker"),
+        "/data/slipway:\ndocker\n\n/data/slipway/docker:\nmine\noverlay2"
+    );
+    board.ok("mkdir -p /data/slipway/incoming && cp /host/slipway /host/busybox /data/slipway/incoming");
+    board.install(&Bundle::small("1").set("data_root", "/data/slipway/docker"));
+    board.ok(&format!("{SLIPWAY} uninstall --data"));
+    assert_eq!(board.ok("ls -A /data/slipway/docker"), "mine");
+}
+
+#[test]
 fn a_full_disk_keeps_nothing_up() {
     let Some(mut board) = Board::with("size=26m") else { return };
     let before = board.state();
@@ -750,6 +775,7 @@ fn settings_that_are_not_taken() {
         ("an unknown name", garbage("data_root=/data/docker\ncolour=blue\n")),
         ("no data_root", garbage("# nothing\n")),
         ("a path that is none", Bundle::small("1").set("data_root", "/data/../x")),
+        ("containers among our own folders", Bundle::small("1").set("data_root", "/data/slipway/run/docker")),
         ("a rule that is none", Bundle::small("1").set("routing_rules", "1:main main")),
         ("a pattern", Bundle::small("1").set("bind_dirs", "/*")),
         ("a folder that is a link to the system's", Bundle::small("1").set("bind_dirs", "/bin /var")),
