@@ -33,7 +33,7 @@ start_daemon() {
     d_name=$1
     note "$JOURNAL" daemon "$d_name"
     rotate "$d_name"
-    "$BUSYBOX" setsid "$BUSYBOX" sh "$SLOT/bin/slipway" _daemon "$@" </dev/null >>"$LOG/$d_name.log" 2>&1 8>&- &
+    "$BUSYBOX" setsid "$BUSYBOX" sh "$SLOT/bin/slipway" _daemon "$@" </dev/null >>"$LOG/$d_name.log" 2>&1 &
     d_pid=$!
     # It has begun once it has written who it is.
     until [ -s "$RUN/$d_name.pid" ] && { read -r d_id _; } <"$RUN/$d_name.pid" && [ "${d_id%%-*}" = "$d_pid" ]; do
@@ -83,15 +83,21 @@ wait_for_end() {
 # What is left of containers when their daemon was killed instead of stopped: their processes, the shims of our slots,
 # and the mounts of namespaces and layers.
 sweep() {
-    find "$CGROUPS"/*/docker "$CGROUPS"/*/kubepods -name cgroup.procs 2>/dev/null | while read -r group; do
-        while read -r member; do kill -9 "$member" 2>/dev/null; done <"$group"
+    find "$CGROUPS"/*/docker "$CGROUPS"/*/kubepods -name cgroup.procs 2>/dev/null | while read -r members; do
+        container=${members%/cgroup.procs}
+        [ -d "${data_root:-/nowhere}/containers/${container##*/}" ] || continue
+        # 0 is a process that this namespace does not see; to kill it would be to kill ourselves.
+        while read -r member; do [ "$member" = 0 ] || kill -9 "$member" 2>/dev/null; done <"$members"
     done
     ls -l /proc/[0-9]*/exe 2>/dev/null |
         sed -n "s|.* /proc/\([0-9]*\)/exe -> $BOARD/slots/[^/]*/bin/containerd-shim.*|\1|p" | while read -r shim; do
         kill -9 "$shim" 2>/dev/null
     done
-    # The last first: a mount on another goes before it.
-    awk -v a="$RUN/" -v b="${data_root:-$RUN}/" 'index($5, a) == 1 || index($5, b) == 1 { print $5 }' /proc/self/mountinfo |
+    # The last first: a mount on another goes before it. dockerd mounts a folder that is its data root on itself, too.
+    itself=$data_root
+    grep -q "^mount $data_root " "$JOURNAL" && itself=
+    awk -v a="$RUN/" -v b="${data_root:-$RUN}/" -v c="$itself" \
+        'index($5, a) == 1 || index($5, b) == 1 || $5 == c { print $5 }' /proc/self/mountinfo |
         awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }' | while read -r point; do
         umount "$point" 2>/dev/null
     done
@@ -126,7 +132,7 @@ cmd_logs() {
     for word in "$@"; do
         case $word in
         -f) follow=-f ;;
-        -*) usage "logs does not know $word" "slipway logs [NAME] [-f]" ;;
+        -* | *[!a-z]*) usage "logs does not know $word" "slipway logs [NAME] [-f]" ;;
         *) names="$names $word" ;;
         esac
     done
@@ -144,7 +150,7 @@ cmd_logs() {
 
 # --- All of them, in order ----------------------------------------------------------------------------------------------
 
-docker() { HOME=$RUN timeout "${SLIPWAY_TIMEOUT:-180}" "$SLOT/bin/docker" -H "$runtime_endpoint" "$@"; }
+docker() { timeout "${SLIPWAY_TIMEOUT:-180}" "$SLOT/bin/docker" -H "$runtime_endpoint" "$@"; }
 
 # Waits until the rest of the arguments succeed, as long as daemon $1 lives.
 wait_for() {
@@ -183,6 +189,7 @@ start_daemons() {
     wait_for containerd is_socket "$CONTAINERD_SOCKET" || return 1
     write_daemon_json || return 1
     if ! daemon_lives dockerd; then
+        note_bridge
         rm -f "$RUN/docker.pid" "${runtime_endpoint#unix://}"
         mkdir -p "$(dirname_of "${runtime_endpoint#unix://}")"
         start_daemon dockerd dockerd --config-file "$RUN/daemon.json" --containerd "$CONTAINERD_SOCKET" \
@@ -195,16 +202,12 @@ start_daemons() {
 
 dirname_of() { say "${1%/*}"; }
 
-# dockerd's settings, filled in, and never a port that gives the board to whoever asks.
+# dockerd's settings, filled in.
 write_daemon_json() {
     fill "$SLOT/etc/docker/daemon.json" "$RUN/daemon.json" || {
         UNHEALTHY="daemon.json wants the secret $MISSING_SECRET, which is missing: slipway secret $MISSING_SECRET FILE"
         return 1
     }
-    if grep -q 'tcp://' "$RUN/daemon.json" && ! grep -q '"tlsverify": *true' "$RUN/daemon.json"; then
-        UNHEALTHY="daemon.json opens a TCP port without tlsverify: everyone on the network would be root here (docs/board.md)"
-        return 1
-    fi
     # Its key would go to /etc/docker, which is read-only.
     grep -q deprecated-key-path "$RUN/daemon.json" ||
         sed -i "1s|{|{ \"deprecated-key-path\": \"$STATE/docker-key.json\",|" "$RUN/daemon.json"
@@ -222,16 +225,28 @@ edge_off() {
 }
 
 start_edge() {
-    why=$(edge_off)
+    before=$(hash_of "$RUN/edgecore.yaml" 2>/dev/null)
+    why=$(edge_off) || {
+        UNHEALTHY="$RUN/edgecore.yaml could not be written"
+        return 1
+    }
     case $why in
     '') ;;
     *secret*)
-        warn "edgecore is not started: $why. Send it from the build machine, or: slipway secret ${why#*secret } …"
+        secret=${why#the secret }
+        warn "edgecore is not started: $why. Push again, or: slipway secret ${secret% is missing} FILE; slipway up"
         return 0
         ;;
     *) return 0 ;;
     esac
-    daemon_lives edgecore && return
+    if daemon_lives edgecore; then
+        [ "$(hash_of "$RUN/edgecore.yaml")" != "$before" ] || return 0
+        stop_daemon edgecore || return 1 # another token
+    fi
+    # Where its database and certificates go.
+    sed -n 's/^ *\(dataSource\|tls[A-Za-z]*File\): *"\{0,1\}\(\/[^"]*\)\/.*/\2/p' "$RUN/edgecore.yaml" | while read -r folder; do
+        mkdir -p "$folder"
+    done
     start_daemon edgecore edgecore --config "$RUN/edgecore.yaml" || return 1
     patience=$(($(seconds) + ${SLIPWAY_EDGE_SECONDS:-5}))
     while [ "$(seconds)" -lt $patience ]; do
@@ -305,7 +320,7 @@ cmd_up() {
         exit
     fi
     # Started by init, nobody reads this: status tells, and this file.
-    [ "$(readlink /proc/self/fd/1)" != /dev/null ] || exec >>"$LOG/up.log" 2>&1
+    [ "$(readlink /proc/$$/fd/1)" != /dev/null ] || exec >>"$LOG/up.log" 2>&1
     load_settings
     open_journal
     check_board
@@ -418,14 +433,13 @@ cmd_uninstall() {
     rm -f "$STATE/up"
     undo_all || die "undo what slipway up did" "some of it stays, see above" "Mend that, then again: slipway uninstall"
     remove_boot
-    case $data_root in
-    "$BOARD"/*) keep=${data_root#"$BOARD"/} keep=${keep%%/*} ;;
-    *) keep= ;;
-    esac
+    # What is not ours, such as a data root in here, stays.
+    keep=$(ls -A "$BOARD" |
+        awk '!/^(slots|incoming|secrets|state|run|log|[.]?current|[.]?previous)$/ { printf "%s%s", sep, $0; sep = " " }')
     cd / || exit 1
     # The slots last: until then this can be started again.
     rm -rf "$INCOMING" "$SECRETS" "$RUN" "$LOG"
-    printf 'slipway: removed from %s%s\n' "$BOARD" "${keep:+, except $BOARD/$keep with images and containers}"
+    printf 'slipway: removed from %s%s\n' "$BOARD" "${keep:+, except: $keep}"
     trap - EXIT
     [ -n "$keep" ] || exec "$BUSYBOX" rm -rf "$BOARD"
     exec "$BUSYBOX" rm -rf "$STATE" "$BOARD/current" "$BOARD/previous" "$BOARD/slots"

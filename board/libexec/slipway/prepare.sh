@@ -12,7 +12,17 @@ check_board() {
                 "Take $name out of the target's bind_dirs and build the bundle again. Nothing was changed."
         fi
     done
+    check_daemon_json
     check_data_device
+}
+
+# Never a port that gives the board to whoever asks.
+check_daemon_json() {
+    json=$SLOT/etc/docker/daemon.json
+    [ -f "$json" ] || die "read $json" "the file is missing" "Build the bundle again (cargo xtask bundle). Nothing was changed."
+    ! grep -q 'tcp://' "$json" || grep -q '"tlsverify": *true' "$json" || die "start dockerd" \
+        "$json opens a TCP port without tlsverify, and everyone on the network would be root here" \
+        "See docs/board.md, Docker over the network. Nothing was changed."
 }
 
 id_of_user() { awk '$1 == "Uid:" { print $3 }' /proc/self/status; }
@@ -136,12 +146,19 @@ data_is_mounted() { [ "$(mounts_at "$(realpath "$data_root" 2>/dev/null)")" -gt 
 probe_data() { DATA_TYPE=$(blkid "$data_device" 2>/dev/null | sed -n 's/.* TYPE="\([^"]*\)".*/\1/p'); }
 
 check_data_device() {
-    [ -n "$data_device" ] || return 0
+    [ -n "$data_device" ] || {
+        existing=$data_root
+        while [ ! -d "${existing:-/}" ]; do existing=${existing%/*}; done
+        ! read_only "$(realpath "${existing:-/}")" || die "keep containers in $data_root" \
+            "it lies on $M_POINT, which is read-only, and no data_device is set to be mounted there" \
+            "Build with --set data_device=…, or with a data_root below /data. Nothing was changed."
+        return
+    }
     ! data_is_mounted || return 0
     # At boot, a card is found some seconds after init has begun.
     while [ ! -e "$data_device" ] && [ "$(seconds)" -lt 30 ]; do sleep 1; done
     [ -e "$data_device" ] || die "mount $data_device on $data_root" "there is no $data_device" \
-        "Is the card in? Block devices here: $(ls /dev/block 2>/dev/null | tr '\n' ' '). Another: build with --set data_device=…"
+        "Is the card in? In /dev/block: $(devices). Another: build with --set data_device=…"
     [ -b "$data_device" ] || die "mount $data_device on $data_root" "it is no block device" "Build with --set data_device=…"
     probe_data
     if [ "$DATA_TYPE" = "$data_filesystem" ]; then
@@ -164,6 +181,11 @@ check_data_device() {
         "If nothing on it is needed: slipway up --format${DATA_TYPE:+=$DATA_TYPE}"
     find_mkfs || die "$refuse" "this board has no mkfs.$data_filesystem" \
         "Format it on another machine: mkfs.$data_filesystem DEVICE; then: slipway up"
+}
+
+devices() {
+    found=$(ls /dev/block 2>/dev/null | tr '\n' ' ')
+    say "${found:-nothing}"
 }
 
 # Where another partition of the data device's disk is mounted.
@@ -218,7 +240,7 @@ data_advice() {
     if grep -qw "$data_filesystem" /proc/filesystems; then
         say "The file system may be damaged: check it on another machine, or see dmesg | tail"
     else
-        say "This kernel has no $data_filesystem: see docs/board.md, Kernel"
+        say "This kernel has no $data_filesystem: see docs/board.md, section 1"
     fi
 }
 
@@ -237,7 +259,6 @@ hierarchies() {
 # mounted; both empty if it is not. H_OURS is where below the folder $2 it is.
 hierarchy_of() {
     H_SET='' H_POINT='' H_OURS=''
-    hierarchies >"$RUN/hierarchies"
     while read -r h_point h_options; do
         case ,$h_options, in *,"$1",*) ;; *) continue ;; esac
         [ -n "$H_POINT" ] || H_POINT=$h_point
@@ -247,13 +268,14 @@ hierarchy_of() {
             case " $known_controllers " in *" $option "*) H_SET=$H_SET${H_SET:+,}$option ;; esac
             case $option in name=*) H_SET=$H_SET${H_SET:+,}none,$option ;; esac
         done
-    done <"$RUN/hierarchies"
+    done <<HIERARCHIES
+$(hierarchies)
+HIERARCHIES
 }
 
 prepare_cgroups() {
     known_controllers=$(awk '$4 == 1 { printf "%s ", $1 }' /proc/cgroups)
     missing=''
-    mkdir -p "$RUN"
     mount_of "$CGROUPS" || die "mount cgroups" "there is no $CGROUPS" "The kernel was built without CONFIG_CGROUPS."
     if [ "$M_POINT" != "$CGROUPS" ] || [ "$M_TYPE" != tmpfs ]; then
         [ -d "$CGROUPS" ] || die "mount cgroups" "there is no $CGROUPS" "The kernel was built without CONFIG_CGROUPS."
@@ -276,7 +298,7 @@ prepare_cgroups() {
     [ -z "$missing" ] || say "this kernel has no cgroup controller:$missing (containers run without)"
     case " $missing " in
     *' devices '*) die "mount cgroups" "this kernel has no devices controller, and containers cannot do without" \
-        "Build it with CONFIG_CGROUP_DEVICE: see docs/board.md, Kernel" ;;
+        "Build it with CONFIG_CGROUP_DEVICE: see docs/board.md, section 1" ;;
     esac
     mount_beside_the_first
     start_cpusets
@@ -306,8 +328,9 @@ mount_hierarchy() {
     done
 }
 
-# runc of Docker 18.09, and others of its age, look for every controller beside the hierarchy that is mounted first.
-# If that is one that OpenHarmony mounted in /dev, the others are mounted there too.
+# runc of Docker 18.09, and containerd to this day, look for every controller beside the hierarchy that is mounted
+# first, under the controller's name. If that is one that OpenHarmony mounted in /dev, the others are mounted there too,
+# and what has another name there (memory is in /dev/memcg) gets its own by a link.
 mount_beside_the_first() {
     first=$(hierarchies | head -n 1)
     first=${first%% *} first=${first%/*}
@@ -316,6 +339,10 @@ mount_beside_the_first() {
         case $controller in systemd | name=*) continue ;; esac
         case " $missing " in *" $controller "*) continue ;; esac
         mount_hierarchy "$controller" "$first"
+        [ ! -e "$first/$controller" ] || continue
+        hierarchy_of "$controller" "$first"
+        note "$JOURNAL" link "$first/$controller" "${H_OURS#"$first"/}"
+        ln -s "${H_OURS#"$first"/}" "$first/$controller"
     done
 }
 
@@ -358,6 +385,35 @@ prepare_network() {
         note "$JOURNAL" rule "${rule%%:*}" "${rule##*:}"
         "$SLOT/bin/ip" rule add pref "${rule%%:*}" from all lookup "${rule##*:}" ||
             warn "the routing rule $rule cannot be added (CONFIG_IP_MULTIPLE_TABLES?)"
+    done
+}
+
+# dockerd leaves its bridges and packet filter rules when it ends. If none were there before, `down` removes them.
+note_bridge() {
+    [ -x "$SLOT/bin/iptables-save" ] && [ -x "$SLOT/bin/iptables-restore" ] || return 0
+    ! "$SLOT/bin/iptables-save" -t nat 2>/dev/null | grep -q '^:DOCKER ' || return 0
+    note "$JOURNAL" bridge docker0
+}
+
+undo_bridge() {
+    for table in nat filter; do
+        rules=$("$SLOT/bin/iptables-save" -t $table 2>/dev/null | awk '
+            $1 == "-A" && $2 !~ /^DOCKER/ && /DOCKER| docker0 | br-[0-9a-f]+ / { sub(/^-A/, "-D"); rule[++n] = $0 }
+            /^:DOCKER/ { sub(/^:/, ""); chain[++c] = $1 }
+            END {
+                for (i = 1; i <= n; i++) print rule[i]
+                for (i = 1; i <= c; i++) print "-F " chain[i]
+                for (i = 1; i <= c; i++) print "-X " chain[i]
+            }')
+        [ -n "$rules" ] || continue
+        printf '*%s\n%s\nCOMMIT\n' $table "$rules" | "$SLOT/bin/iptables-restore" --noflush || {
+            warn "Docker's rules in the table $table stay"
+            return 1
+        }
+    done
+    for link in /sys/class/net/docker0 /sys/class/net/br-*; do
+        case ${link##*/} in docker0 | br-????????????) ;; *) continue ;; esac
+        [ ! -d "$link/bridge" ] || "$SLOT/bin/ip" link del "${link##*/}" || warn "the bridge ${link##*/} stays"
     done
 }
 

@@ -29,9 +29,17 @@ edge_state() {
     fi
 }
 
+# ok or failed, as the last check of the current bundle found; unknown if there was none since `up`.
 health_state() {
-    [ -s "$STATE/health" ] && [ -n "$(running_slot)" ] && { read -r health_word health_slot _; } <"$STATE/health" &&
-        [ "$health_slot" = "$(slot_of current)" ] && say "$health_word" || say unknown
+    health_word='' health_slot=''
+    [ ! -s "$STATE/health" ] || { read -r health_word health_slot _; } <"$STATE/health"
+    if [ -z "$(running_slot)" ] || [ "$health_slot" != "$(slot_of current)" ]; then
+        say unknown
+    elif [ "$health_word" = ok ] && ! { daemon_lives containerd && daemon_lives dockerd; }; then
+        say failed
+    else
+        say "$health_word"
+    fi
 }
 
 secret_names() {
@@ -92,7 +100,10 @@ edge_off_words() { [ -x "$SLOT/bin/edgecore" ] && say "no cloud_address is set" 
 health_words() {
     case $(health_state) in
     ok) say "ok: a container ran" ;;
-    failed) say "failed: $(cut -d' ' -f3- "$STATE/health")" ;;
+    failed)
+        reason=$(cut -d' ' -f3- "$STATE/health")
+        say "failed: ${reason:-a daemon has ended: slipway logs; slipway up}"
+        ;;
     *) say "not known: slipway verify" ;;
     esac
 }
