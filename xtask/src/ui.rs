@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::error::{Context, Result};
+use crate::interrupt;
+
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -114,6 +117,18 @@ impl Ui {
         }
     }
 
+    /// Asks at the terminal for something that is not shown while it is typed.
+    pub fn ask_secret(&self, question: &str) -> Result<String> {
+        self.shared.bars.suspend(|| {
+            let _ = write!(std::io::stderr().lock(), "{question}");
+        });
+        let hidden = Hidden::start()?;
+        let typed = hidden.line();
+        drop(hidden);
+        self.line("");
+        typed
+    }
+
     fn event(&self, event: impl FnOnce() -> Value) {
         if self.shared.mode == Mode::Json {
             print_line(&event().to_string());
@@ -138,6 +153,46 @@ impl Ui {
         bar.set_message(object.to_owned());
         bar.enable_steady_tick(Duration::from_millis(250));
         bar
+    }
+}
+
+/// A terminal that shows nothing of what is typed, until this is dropped.
+struct Hidden {
+    before: rustix::termios::Termios,
+}
+
+impl Hidden {
+    fn start() -> Result<Self> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let before = tcgetattr(std::io::stdin()).context("ask at the terminal")?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(std::io::stdin(), OptionalActions::Flush, &silent).context("ask at the terminal")?;
+        Ok(Self { before })
+    }
+
+    /// One line. Ctrl-C ends the waiting, not only the process: the terminal must show again what is typed.
+    fn line(&self) -> Result<String> {
+        let stdin = std::io::stdin();
+        let tick = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        loop {
+            interrupt::check()?;
+            let mut waits = [rustix::event::PollFd::new(&stdin, rustix::event::PollFlags::IN)];
+            match rustix::event::poll(&mut waits, Some(&tick)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => break,
+                Err(error) => return Err(error).context("read from the terminal"),
+            }
+        }
+        let mut line = String::new();
+        stdin.read_line(&mut line).context("read from the terminal")?;
+        Ok(line)
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Flush, &self.before);
     }
 }
 

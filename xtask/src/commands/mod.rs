@@ -1,10 +1,12 @@
 //! The commands of `cargo xtask`, each a few lines that join the rooms.
 
+pub mod board;
 pub mod build;
 pub mod clean;
 pub mod doctor;
 pub mod fetch;
 pub mod patch;
+pub mod push;
 pub mod repro;
 pub mod show;
 pub mod update;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::board::Board;
 use super::image::{Image, ImageFile};
 use super::text::Text;
 use super::types::{Arch, Name, RelPath, Value, Version};
@@ -26,6 +27,8 @@ pub struct Target {
     pub files: BTreeMap<RelPath, Spanned<RelPath>>,
     /// Path on the board → the container image whose archive ships there.
     pub images: BTreeMap<RelPath, Image>,
+    /// How the board is reached, and what it must be.
+    pub board: Board,
     /// The file itself, for errors that point into it.
     pub text: Text,
 }
@@ -57,6 +60,8 @@ struct TargetFile {
     files: BTreeMap<RelPath, Spanned<RelPath>>,
     #[serde(default)]
     images: BTreeMap<Spanned<RelPath>, ImageFile>,
+    #[serde(default)]
+    board: Board,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +97,7 @@ impl Target {
             vars: file.vars,
             files: file.files,
             images,
+            board: file.board,
             text: text.clone(),
         })
     }
