@@ -3,6 +3,8 @@
 //!
 //! Progress goes to standard error, results to standard output. Knows nothing of what the work is.
 
+mod hidden;
+
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,8 +12,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::error::{Context, Result};
-use crate::interrupt;
+pub use hidden::ask_hidden;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,18 +118,6 @@ impl Ui {
         }
     }
 
-    /// Asks at the terminal for something that is not shown while it is typed.
-    pub fn ask_secret(&self, question: &str) -> Result<String> {
-        self.shared.bars.suspend(|| {
-            let _ = write!(std::io::stderr().lock(), "{question}");
-        });
-        let hidden = Hidden::start()?;
-        let typed = hidden.line();
-        drop(hidden);
-        self.line("");
-        typed
-    }
-
     fn event(&self, event: impl FnOnce() -> Value) {
         if self.shared.mode == Mode::Json {
             print_line(&event().to_string());
@@ -153,46 +142,6 @@ impl Ui {
         bar.set_message(object.to_owned());
         bar.enable_steady_tick(Duration::from_millis(250));
         bar
-    }
-}
-
-/// A terminal that shows nothing of what is typed, until this is dropped.
-struct Hidden {
-    before: rustix::termios::Termios,
-}
-
-impl Hidden {
-    fn start() -> Result<Self> {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-        let before = tcgetattr(std::io::stdin()).context("ask at the terminal")?;
-        let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(std::io::stdin(), OptionalActions::Flush, &silent).context("ask at the terminal")?;
-        Ok(Self { before })
-    }
-
-    /// One line. Ctrl-C ends the waiting, not only the process: the terminal must show again what is typed.
-    fn line(&self) -> Result<String> {
-        let stdin = std::io::stdin();
-        let tick = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-        loop {
-            interrupt::check()?;
-            let mut waits = [rustix::event::PollFd::new(&stdin, rustix::event::PollFlags::IN)];
-            match rustix::event::poll(&mut waits, Some(&tick)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => break,
-                Err(error) => return Err(error).context("read from the terminal"),
-            }
-        }
-        let mut line = String::new();
-        stdin.read_line(&mut line).context("read from the terminal")?;
-        Ok(line)
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Flush, &self.before);
     }
 }
 

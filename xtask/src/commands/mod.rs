@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod patch;
 pub mod push;
 pub mod repro;
+pub mod settings;
 pub mod show;
 pub mod update;
 pub mod why;
@@ -15,7 +16,9 @@ pub mod why;
 use std::path::Path;
 
 use crate::data::project::{self, Project};
+use crate::data::settings::SettingsFile;
 use crate::error::{Context, Result};
+use crate::plan::{Changes, Override};
 
 /// Reads the checkout that was named, or the one around the current folder.
 pub fn project(named: Option<&Path>) -> Result<Project> {
@@ -25,4 +28,11 @@ pub fn project(named: Option<&Path>) -> Result<Project> {
         None => project::find_root(&here)?,
     };
     Project::load(&root)
+}
+
+/// What `--set` and `--settings` say.
+pub fn changes(project: &Project, set: &[Override], settings: Option<&Path>) -> Result<Changes> {
+    let secrets = || project.variables.values().filter(|variable| variable.secret);
+    let settings = settings.map(|path| SettingsFile::read(path, secrets())).transpose()?;
+    Ok(Changes { set: set.to_vec(), settings })
 }

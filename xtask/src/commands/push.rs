@@ -13,9 +13,8 @@ use crate::error::{Failure, Kind, Result};
 use crate::ship::board::facts::{self, Facts, Obstacle};
 use crate::ship::board::package::Package;
 use crate::ship::board::script::{Push, Pushed};
-use crate::ship::board::secrets::Secrets;
 use crate::ship::board::{Link, device};
-use crate::ship::bundle;
+use crate::ship::{bundle, secrets};
 use crate::ui::{self, Ui};
 
 /// What a bundle is made of: if one of these is newer, the bundle is not of today.
@@ -37,7 +36,8 @@ pub fn push(project: &Project, args: &cli::Push, ui: &Ui) -> Result<()> {
         return Err(refuse(&*link, &package, &obstacles).into());
     }
     task.done(&format!("Linux {} {}", facts.kernel, facts.machine));
-    let secrets = Secrets::gather(&package.secrets, &facts.secrets, &args.secrets, ui)?;
+    let places = secrets::Places::of_process(&args.secrets, &facts.secrets);
+    let secrets = secrets::gather(&package.secrets, &places)?;
     let push = Push {
         link: &*link,
         ui,

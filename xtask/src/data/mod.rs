@@ -5,13 +5,18 @@
 
 pub mod arg;
 pub mod board;
+pub mod document;
 pub mod image;
 pub mod lock;
 pub mod patch;
 pub mod project;
 pub mod recipe;
+pub mod schema;
+pub mod settings;
 pub mod source;
 pub mod target;
+pub mod template;
 pub mod text;
 pub mod toolchain;
 pub mod types;
+pub mod variable;

@@ -4,4 +4,5 @@ pub mod board;
 pub mod bundle;
 pub mod image;
 pub mod program;
+pub mod secrets;
 mod tarball;

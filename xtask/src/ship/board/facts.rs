@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 
 use super::package::Package;
 use super::{Link, failure};
-use crate::data::types::{Arch, Version};
+use crate::data::types::{Arch, Name, Version};
 use crate::error::Result;
 use crate::run::process::quote;
 use crate::ui;
@@ -36,7 +36,7 @@ pub struct Facts {
     pub current: Option<String>,
     /// The slot before it.
     pub previous: Option<String>,
-    pub secrets: BTreeSet<String>,
+    pub secrets: BTreeSet<Name>,
     /// What was sent of this bundle before, in bytes.
     pub sent: u64,
 }
@@ -88,7 +88,7 @@ fn parse(text: &str) -> Facts {
             "width" => facts.narrow_shell = true,
             "current" => facts.current = slot(),
             "previous" => facts.previous = slot(),
-            "secret" => drop(facts.secrets.insert(value.to_owned())),
+            "secret" => facts.secrets.extend(value.parse::<Name>().ok()),
             "sent" => facts.sent += value.parse().unwrap_or(0),
             "df" => facts.free = free(value).or(facts.free),
             "mount" => mounts.push(value.to_owned()),

@@ -12,7 +12,6 @@ pub mod hdc;
 pub mod inband;
 pub mod package;
 pub mod script;
-pub mod secrets;
 pub mod ssh;
 pub mod upload;
 mod usb;

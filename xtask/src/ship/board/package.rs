@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use serde::Deserialize;
 
-use crate::data::types::{Arch, Sha256};
+use crate::data::types::{Arch, Name, Sha256};
 use crate::error::{Context, Failure, Kind, Result};
 use crate::run::store::hash_file;
 use crate::ship::bundle::sums_path;
@@ -42,8 +42,8 @@ pub struct Package {
     pub board_dir: String,
     pub script: Vec<u8>,
     pub busybox: Vec<u8>,
-    /// The secrets whose places are marked in it.
-    pub secrets: BTreeSet<String>,
+    /// The secrets that it leaves open.
+    pub secrets: BTreeSet<Name>,
     /// A 32-bit program, to try whether a board runs such.
     pub narrow: Option<Narrow>,
 }
@@ -58,6 +58,8 @@ pub struct Narrow {
 #[derive(Debug, Deserialize)]
 struct Manifest {
     name: String,
+    #[serde(default)]
+    secrets: BTreeSet<Name>,
     target: String,
     programs: Vec<Program>,
     files: Vec<File>,
@@ -131,7 +133,6 @@ fn check_sums(file: &Path, sha256: &Sha256) -> Result<()> {
 #[derive(Default)]
 struct Contents {
     files: BTreeMap<String, Vec<u8>>,
-    secrets: BTreeSet<String>,
 }
 
 impl Contents {
@@ -143,17 +144,10 @@ impl Contents {
             let mut entry = entry?;
             let path = entry.path()?.to_string_lossy().into_owned();
             let Some((_, path)) = path.split_once('/') else { continue };
-            let text = path.starts_with("etc/") || path.starts_with("usr/lib/");
-            let kept = path == "MANIFEST.json" || path.starts_with("bin/") || path.starts_with("sbin/");
-            if !entry.header().entry_type().is_file() || entry.size() > LARGE || !(text || kept) {
-                continue;
-            }
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes)?;
-            if text {
-                contents.secrets.extend(marks(&bytes));
-            }
-            if kept || path == SETTINGS {
+            let kept = ["MANIFEST.json", SETTINGS].contains(&path) || path.starts_with("bin/");
+            if entry.header().entry_type().is_file() && entry.size() <= LARGE && kept {
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes)?;
                 contents.files.insert(path.to_owned(), bytes);
             }
         }
@@ -185,7 +179,7 @@ impl Contents {
             target: manifest.target,
             name: plain_name(manifest.name, file)?,
             board_dir,
-            secrets: self.secrets,
+            secrets: manifest.secrets,
             narrow,
         })
     }
@@ -237,26 +231,9 @@ pub fn checked_dir(dir: &str) -> Result<String> {
     }
 }
 
-/// The names in `@SECRET:name@`.
-fn marks(bytes: &[u8]) -> impl Iterator<Item = String> {
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    let name = |part: &str| {
-        let (name, _) = part.split_once('@')?;
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        (!name.is_empty() && name.chars().all(plain)).then(|| name.to_owned())
-    };
-    text.split("@SECRET:").skip(1).filter_map(name).collect::<Vec<_>>().into_iter()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn marks_of_secrets() {
-        let found: Vec<String> = marks(b"token: \"@SECRET:cloud_token@\" @SECRET:@ @SECRET:A b@ @SECRET:x2@").collect();
-        assert_eq!(found, ["cloud_token", "x2"]);
-    }
 
     #[test]
     fn a_folder_of_its_own() {

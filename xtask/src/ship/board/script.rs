@@ -1,14 +1,16 @@
 //! The script on the board: started there over a link, from the bundle that is installed.
 
+use std::collections::BTreeMap;
+
+use super::facts::{Facts, Narrow};
 use super::package::Package;
 use super::upload::{Upload, run};
 use super::{Link, failure};
+use crate::data::types::Name;
 use crate::error::Result;
 use crate::run::process::quote;
+use crate::ship::secrets::Secret;
 use crate::ui::Ui;
-
-use super::facts::{Facts, Narrow};
-use super::secrets::Secrets;
 
 /// What a push came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub struct Push<'a> {
     pub package: &'a Package,
     pub facts: &'a Facts,
     pub narrow: Narrow,
-    pub secrets: &'a Secrets,
+    pub secrets: &'a BTreeMap<Name, Secret>,
     pub boot: bool,
     /// How many bytes go in one piece.
     pub piece: u64,
@@ -95,9 +97,9 @@ impl Push<'_> {
     fn send_secrets(&self, upload: &Upload<'_>) -> Result<()> {
         for (name, value) in self.secrets.iter() {
             let file = format!("secret.{name}");
-            upload.small(&file, format!("{value}\n").as_bytes())?;
+            upload.small(&file, format!("{}\n", value.reveal()).as_bytes())?;
             let script = Script::sent(&self.package.board_dir);
-            let command = script.command(&["secret", name, &upload.path(&file)]);
+            let command = script.command(&["secret", name.as_str(), &upload.path(&file)]);
             run(self.link, &command, || format!("keep the secret {name}"))?;
         }
         Ok(())
