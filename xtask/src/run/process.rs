@@ -268,11 +268,14 @@ impl Group {
     ) -> Result<bool> {
         use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
         let started = Instant::now();
+        let mut gone = false;
         loop {
             match received.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => sink(&line)?,
                 Err(Disconnected) => return Ok(false),
-                Err(Timeout) if self.lasting && self.child.try_wait()?.is_some() => return Ok(false),
+                // A server holds the pipe. What the child itself wrote last has come by the turn after its end.
+                Err(Timeout) if self.lasting && gone => return Ok(false),
+                Err(Timeout) if self.lasting => gone = self.child.try_wait()?.is_some(),
                 // The child is gone but something it started holds the pipe: end that too.
                 Err(Timeout) if self.child.try_wait()?.is_some() => drop(self.kill()),
                 Err(Timeout) => {}
