@@ -132,7 +132,7 @@ impl Bench {
     }
 
     fn push(&self) -> Ran {
-        self.run(&["push", "--target", "board", "--via", "hdc", "--piece", "300000"])
+        self.run(&["push", "--target", "board", "--via", "hdc", "--piece", "500000"])
     }
 
     fn pushed(&self) -> Ran {
@@ -271,7 +271,7 @@ fn what_arrives_damaged_is_never_installed() {
     bench.say("rot", "");
     let ran = bench.push();
     assert_eq!(ran.status, 8, "{}", ran.stderr);
-    insta::assert_snapshot!("damaged", ran.stderr);
+    insta::assert_snapshot!("damaged", ran.stderr.split_once("error:").unwrap().1);
     assert_eq!(bench.content().as_deref(), Some("one"));
 }
 
@@ -364,6 +364,89 @@ fn the_scripts_exit_status_is_ours() {
     assert_eq!(ran.status, 3, "{}", ran.stderr);
     let ran = bench.run(&["board", "logs", "a\nb", "--target", "board", "--via", "hdc"]);
     assert!(ran.stderr.contains("one line"), "{}", ran.stderr);
+}
+
+/// A real OpenSSH server, of the user who runs the tests, until it is dropped.
+struct Sshd(std::process::Child);
+
+impl Sshd {
+    fn start(bench: &Bench, port: u16) -> Self {
+        let dir = bench.dir.join("ssh");
+        fs::create_dir_all(&dir).unwrap();
+        let _ = fs::create_dir_all("/run/sshd"); // where it gives up its rights, if it has any
+        for key in ["host", "user"] {
+            let path = dir.join(key);
+            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&path).status();
+            assert!(made.unwrap().success());
+        }
+        fs::copy(dir.join("user.pub"), dir.join("authorized")).unwrap();
+        let d = dir.display();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {d}/host\nAuthorizedKeysFile {d}/authorized\nStrictModes no\n\
+             PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPidFile none\n\
+             SetEnv PATH={}/fake/bin:/usr/bin:/bin:/usr/sbin:/sbin\n",
+            bench.dir.display()
+        );
+        fs::write(dir.join("sshd_config"), config).unwrap();
+        // The user's own known hosts and keys are left alone.
+        let client = format!("Host *\nIdentityFile {d}/user\nIdentitiesOnly yes\nUserKnownHostsFile {d}/known\n");
+        fs::write(dir.join("config"), client).unwrap();
+        let wrapper = bench.dir.join("clients/ssh");
+        fs::write(&wrapper, format!("#!/bin/sh\nexec /usr/bin/ssh -F {d}/config \"$@\"\n")).unwrap();
+        fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut server = Command::new("/usr/sbin/sshd");
+        server.args(["-D", "-e", "-f"]).arg(dir.join("sshd_config")).stderr(std::process::Stdio::piped());
+        let mut child = server.spawn().expect("sshd: apt-get install openssh-server");
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+        let listens = lines.by_ref().map_while(Result::ok).any(|line| line.contains("Server listening"));
+        assert!(listens, "sshd does not listen");
+        std::thread::spawn(move || lines.for_each(drop)); // so that it never waits for a reader
+        Self(child)
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs openssh-server"]
+fn a_push_by_ssh_to_a_real_server() {
+    let bench = Bench::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Sshd::start(&bench, port);
+    let user = Command::new("/usr/bin/id").arg("-un").output().unwrap().stdout;
+    let device = format!("{}@127.0.0.1:{port}", String::from_utf8(user).unwrap().trim());
+    let push = ["push", "--target", "board", "--via", "ssh", "--device", &device];
+
+    let unknown = bench.run(&push);
+    assert_eq!(unknown.status, 8, "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("once by hand: it shows the board's key"), "{}", unknown.stderr);
+    assert!(bench.tree().is_empty());
+
+    let key = fs::read_to_string(bench.dir.join("ssh/host.pub")).unwrap();
+    fs::write(bench.dir.join("ssh/known"), format!("[127.0.0.1]:{port} {key}")).unwrap();
+    let ran = bench.run(&push);
+    assert_eq!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(bench.content().as_deref(), Some("one"));
+    let mode =
+        |path: &str| fs::metadata(format!("{}/{path}", bench.board_dir())).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode("incoming"), mode("current/bin/slipway")), (0o700, 0o755));
+
+    fs::write(format!("{}/current/bin/slipway", bench.board_dir()), "echo one; echo two >&2; exit 3\n").unwrap();
+    let logs = bench.run(&["board", "logs", "--target", "board", "--device", &device]);
+    assert_eq!((logs.status, logs.stdout.as_str()), (3, "one\ntwo\n"), "{}", logs.stderr);
+
+    fs::write(bench.dir.join("ssh/authorized"), "").unwrap();
+    let refused = bench.run(&push);
+    assert_eq!(refused.status, 8);
+    assert!(refused.stderr.contains("ssh-copy-id"), "{}", refused.stderr);
+    drop(server);
+    let gone = bench.run(&push);
+    assert!(gone.stderr.contains("is a server (sshd, dropbear) running"), "{}", gone.stderr);
 }
 
 #[test]

@@ -51,11 +51,15 @@ impl Push<'_> {
             upload.large(&tarball, &package.file, &package.sha256, package.size)?;
         }
         self.send_secrets(&upload)?;
-        if there {
-            return Ok(Pushed::AsBefore);
+        if !there {
+            self.install(&upload, &tarball)?;
         }
-        self.install(&upload, &tarball)?;
-        Ok(Pushed::Installed)
+        // A slot holds it now, and /data of a board is small. If this fails, it is the next push's work.
+        let file = quote(&upload.path(&tarball));
+        if let Err(error) = run(self.link, &format!("rm -f {file}"), || format!("remove {file}")) {
+            self.ui.note("note", &format!("the tarball is left on the board, {error:#}"));
+        }
+        Ok(if there { Pushed::AsBefore } else { Pushed::Installed })
     }
 
     /// Runs a 32-bit program of the bundle. That it ran is known from its exit status: a shell that cannot
@@ -115,19 +119,20 @@ impl Push<'_> {
             Ok(())
         });
         match status {
-            Ok((0, _)) => task.done(""),
+            Ok((0, _)) => {
+                task.done("");
+                Ok(())
+            }
             Ok((status, said)) => {
                 task.failed("");
                 let what = format!("the board did not install {} (exit status {status}):\n{said}", self.package.slot());
-                return Err(failure(what, vec![]).into());
+                Err(failure(what, vec![]).into())
             }
             Err(error) => {
                 task.failed("");
-                return Err(error);
+                Err(error)
             }
         }
-        // The slot holds it now, and /data of a board is small.
-        run(self.link, &format!("rm -f {}", quote(&file)), || format!("remove {file}"))
     }
 }
 
