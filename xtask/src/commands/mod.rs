@@ -1,5 +1,6 @@
 //! The commands of `cargo xtask`, each a few lines that join the rooms.
 
+pub mod board;
 pub mod build;
 pub mod clean;
 pub mod doctor;
@@ -7,6 +8,7 @@ pub mod fetch;
 pub mod kernel;
 pub mod openharmony;
 pub mod patch;
+pub mod push;
 pub mod repro;
 pub mod settings;
 pub mod show;

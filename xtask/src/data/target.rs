@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::board::Board;
 use super::image::{Image, ImageFile};
 use super::kernel::TargetKernel;
 use super::text::Text;
@@ -32,6 +33,8 @@ pub struct Target {
     pub images: BTreeMap<RelPath, Image>,
     /// What the board's kernel is like.
     pub kernel: Option<TargetKernel>,
+    /// How the board is reached, and what it must be.
+    pub board: Board,
     /// The file itself, for errors that point into it.
     pub text: Text,
 }
@@ -79,6 +82,8 @@ struct TargetFile {
     #[serde(default)]
     images: BTreeMap<Spanned<RelPath>, ImageFile>,
     kernel: Option<TargetKernel>,
+    #[serde(default)]
+    board: Board,
 }
 
 #[derive(Deserialize)]
@@ -116,6 +121,7 @@ impl Target {
             templates: file.templates,
             images,
             kernel: file.kernel,
+            board: file.board,
             text: text.clone(),
         })
     }

@@ -1,7 +1,9 @@
 //! The only place that starts processes.
 //!
-//! Each child gets exactly the environment it is given, no standard input, and a process group of its
-//! own that ends with it: on Ctrl-C, on a time limit, or when this process dies.
+//! Each child gets exactly the environment it is given, no standard input unless it is given a file, and a
+//! process group of its own that ends with it: on Ctrl-C, on a time limit, or when this process dies. Two
+//! exceptions: what is [`lasting`](Spawn::lasting) may leave a server behind, and what is run to
+//! [`interact`](Spawn::interact) has the terminal.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -31,7 +33,7 @@ const LINE: usize = 64 * 1024;
 const REST: usize = 1 << 20;
 
 /// A command before it runs: argv, folder, environment and limits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Spawn {
     pub argv: Vec<OsString>,
     /// The folder it runs in: with a sandbox, a path of its inside.
@@ -46,6 +48,10 @@ pub struct Spawn {
     pub cancel: Option<Arc<AtomicBool>>,
     /// What it sees of this machine; without one, everything.
     pub sandbox: Option<Sandbox>,
+    /// What it reads as its standard input; without one, nothing.
+    pub input: Option<PathBuf>,
+    /// A client whose server stays when it is gone (hdc, adb, a shared ssh connection).
+    pub lasting: bool,
 }
 
 /// How a command ended, and all that it printed, standard output and error in the order they came.
@@ -86,7 +92,7 @@ impl Finished {
 impl Spawn {
     /// A step of a build: nothing of our environment reaches it.
     pub fn isolated(argv: Vec<OsString>, dir: &Path, env: BTreeMap<String, OsString>) -> Self {
-        Self { argv, dir: dir.to_owned(), env, inherit: false, limit: None, cancel: None, sandbox: None }
+        Self { argv, dir: dir.to_owned(), env, ..Self::default() }
     }
 
     /// One of the host's own clients, run with our environment: `Spawn::host(cmd!(sh, "git --version"))`.
@@ -98,7 +104,7 @@ impl Spawn {
             .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_owned())))
             .collect();
         let dir = command.get_current_dir().unwrap_or(Path::new("/")).to_owned();
-        Self { argv, dir, env, inherit: true, limit: None, cancel: None, sandbox: None }
+        Self { argv, dir, env, inherit: true, ..Self::default() }
     }
 
     pub fn limit(mut self, limit: Duration) -> Self {
@@ -108,6 +114,16 @@ impl Spawn {
 
     pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
         self.sandbox = Some(sandbox);
+        self
+    }
+
+    pub fn input(mut self, file: &Path) -> Self {
+        self.input = Some(file.to_owned());
+        self
+    }
+
+    pub fn lasting(mut self) -> Self {
+        self.lasting = true;
         self
     }
 
@@ -158,7 +174,7 @@ impl Spawn {
         }
         let child = command.spawn().with_context(|| format!("start `{}`", self.program()))?;
         drop(command); // It holds our end of the pipe: with it open we would never see the end.
-        let mut group = Group { child, ended: false };
+        let mut group = Group { child, ended: false, lasting: self.lasting };
         let timed_out = group.follow(&mut output, self, sink)?;
         let status = group.end()?;
         output.rest(sink)?;
@@ -172,7 +188,16 @@ impl Spawn {
         let (mut command, _) = self.command(std::io::pipe()?.1)?;
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().with_context(|| format!("start `{}`", self.program()))?;
-        Ok(Background { _group: Group { child, ended: false } })
+        Ok(Background { _group: Group { child, ended: false, lasting: false } })
+    }
+
+    /// Hands our terminal to the command until it ends: it is in our own process group, so it may read there,
+    /// and Ctrl-C reaches it.
+    pub fn interact(&self) -> Result<ExitStatus> {
+        interrupt::check()?;
+        let mut command = self.plain()?;
+        command.stdin(Stdio::inherit());
+        command.status().with_context(|| format!("start `{}`", self.program()))
     }
 
     fn program(&self) -> String {
@@ -205,7 +230,11 @@ impl Spawn {
         if !self.inherit {
             command.env_clear();
         }
-        command.args(&self.argv[1..]).envs(&self.env).current_dir(&self.dir).stdin(Stdio::null());
+        let input = match &self.input {
+            Some(file) => Stdio::from(std::fs::File::from(fs_err::File::open(file)?)),
+            None => Stdio::null(),
+        };
+        command.args(&self.argv[1..]).envs(&self.env).current_dir(&self.dir).stdin(input);
         Ok(command)
     }
 
@@ -228,6 +257,8 @@ pub struct Background {
 struct Group {
     child: Child,
     ended: bool,
+    /// Others of the group may stay.
+    lasting: bool,
 }
 
 impl Group {
@@ -270,6 +301,9 @@ impl Group {
     /// Ends whatever is left of the group, and comes back when it is gone: a process that was killed may
     /// still write for a moment. Of a sandbox, PID 1 is in the group, and is gone only after all that is in it.
     fn clear(&self) {
+        if self.lasting {
+            return;
+        }
         let Some(group) = self.id().filter(|_| self.kill()) else { return };
         for _ in 0..PATIENCE {
             match rustix::process::waitpgid(group, WaitOptions::NOHANG) {
@@ -294,7 +328,11 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if !self.ended {
-            self.kill();
+            if self.lasting {
+                let _ = self.child.kill();
+            } else {
+                self.kill();
+            }
             let _ = self.child.wait();
             self.clear();
         }
