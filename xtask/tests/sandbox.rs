@@ -546,7 +546,7 @@ fn the_manifest_says_what_was_in_force() {
         let entry = tar.entries().unwrap().map(Result::unwrap).find(is_manifest).unwrap();
         serde_json::from_reader::<_, serde_json::Value>(entry).unwrap()["sandbox"].as_str().unwrap().to_owned()
     };
-    assert_eq!(level("on"), sandbox::probe().unwrap().to_string());
+    assert_eq!(level("on"), "namespaces", "whatever else this kernel has");
     assert_eq!(level("off"), "off");
     let partial = |landlock, own_proc| Level::Partial(Partial { landlock, own_proc });
     let weakest = |levels: &[Level]| Level::weakest(levels.iter().copied());

@@ -132,8 +132,8 @@ fn against(project: &Project, args: &cli::Repro, published: &Path, ui: &Ui) -> R
 
 /// What tells of a bundle's other files, and of how they were made.
 const LISTS: [&str; 2] = ["MANIFEST.json", "SHA256SUMS"];
-const ONLY_THE_LISTS: &str = "compare the two manifests: every other file is the same. They record the sandbox that was \
-                              in force, which a kernel without Landlock, or a container, makes weaker";
+const ONLY_THE_LISTS: &str = "compare the two manifests: every other file is the same. They record \
+                              whether it was built in the sandbox, from which sources, with which settings";
 
 /// The file, if it lists hashes: too short to be a bundle, and text.
 fn read_record(file: &Path) -> Result<Option<Record>> {

@@ -94,7 +94,7 @@ impl Sandbox {
     }
 }
 
-/// How far a sandbox reaches; the manifest records it.
+/// How far a sandbox reaches: each result's record says how far its own did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Level {
@@ -136,6 +136,15 @@ impl Level {
     pub fn weakest(levels: impl Iterator<Item = Level>) -> Level {
         let rank = |level: &Level| Level::all().iter().position(|other| other == level);
         levels.max_by_key(rank).unwrap_or(Level::Off)
+    }
+
+    /// What it means for the bytes of a build, in the manifest's words. Not whether Landlock was there too: that is a
+    /// second lock on the same door, and a bundle must not depend on the kernel that it was built on.
+    pub fn in_manifest(self) -> &'static str {
+        match self {
+            Level::Full | Level::Partial(_) => "namespaces",
+            Level::Off => "off",
+        }
     }
 }
 

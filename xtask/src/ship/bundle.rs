@@ -69,8 +69,8 @@ struct Manifest<'a> {
     version: &'a str,
     /// True if programs of the target are missing: see `missing` and `missing_images`.
     partial: bool,
-    /// What the steps of the builds ran in; if that was not the same for all, the weakest.
-    sandbox: Level,
+    /// What the steps of the builds ran in: `namespaces`, or `off` if those of any program did without.
+    sandbox: &'static str,
     missing: Vec<Missing<'a>>,
     missing_images: Vec<MissingImage<'a>>,
     /// The variables that the board's files were filled in with.
@@ -304,7 +304,7 @@ impl Contents {
             target: &self.target,
             version: VERSION,
             partial: self.missing().next().is_some(),
-            sandbox: Level::weakest(built().map(|(_, built)| built.record.sandbox)),
+            sandbox: Level::weakest(built().map(|(_, built)| built.record.sandbox)).in_manifest(),
             missing: self.missing().map(Part::missing).collect(),
             missing_images: self.missing_images().map(|(path, image)| MissingImage::of(path, image)).collect(),
             settings: self.settings.iter().filter_map(|one| Some((&one.variable.name, one.value.as_ref()?))).collect(),
