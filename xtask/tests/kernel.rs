@@ -276,7 +276,7 @@ fn tree(desk: &Desk) {
     desk.write(
         "k/arch/arm64/Kconfig",
         "config ARM64\n\tdef_bool y\n\tselect HAVE_PAGES\n\nconfig MODULES\n\tbool \"Modules\"\n\tmodules\n\n\
-         config HAVE_PAGES\n\tbool\n\nconfig HAVE_TABLES\n\tbool\n\nconfig AS_HAS_NEW\n\tdef_bool $(as-instr,new)\n\n\
+         config HAVE_PAGES\n\tbool\n\nconfig PAGES\n\tint \"Pages\"\n\tdefault 4\n\nconfig HAVE_TABLES\n\tbool\n\nconfig AS_HAS_NEW\n\tdef_bool $(as-instr,new)\n\n\
          config NEW\n\tbool \"Newest instructions\"\n\tdepends on AS_HAS_NEW\n",
     );
     desk.write(
@@ -288,7 +288,8 @@ fn tree(desk: &Desk) {
          config SLIM\n\tbool \"Small kernel\"\n\tdefault y\n\n\
          config CRYPTO\n\tbool\n\nconfig LONELY\n\tbool\n\nconfig TABLES\n\tbool \"Tables\"\n\tdepends on HAVE_TABLES\n\n\
          choice\n\tprompt \"Speed\"\n\tdefault MEDIUM\n\nconfig FAST\n\tbool \"fast\"\n\tdepends on NET\n\nconfig MEDIUM\n\tbool \"medium\"\n\n\
-         config SLOW\n\tbool \"slow\"\n\nendchoice\n",
+         config SLOW\n\tbool \"slow\"\n\nendchoice\n\n\
+         config SPEEDY\n\tbool \"Speedy\"\n\tdepends on FAST\n\nconfig RACER\n\tbool \"Racer\"\n\tselect SPEEDY\n",
     );
 }
 
@@ -302,8 +303,20 @@ fn why_an_option_is_off() {
     tree(&desk);
     desk.write("defconfig", "CONFIG_MODULES=y\nCONFIG_FILTER=m\n");
     let mut text = String::new();
-    for option in ["CONFIG_MATCH", "FILTER", "CRYPTO", "LONELY", "TABLES", "FAST", "NET", "NEW", "ARM64", "HAVE_PAGES"]
-    {
+    for option in [
+        "CONFIG_MATCH",
+        "FILTER",
+        "CRYPTO",
+        "LONELY",
+        "TABLES",
+        "FAST",
+        "NET",
+        "NEW",
+        "ARM64",
+        "HAVE_PAGES",
+        "PAGES",
+        "SPEEDY",
+    ] {
         let ran = explained(&desk, option);
         assert_eq!(ran.status, 0, "{option}: {}", ran.stderr);
         text.push_str(&format!("{}\n----\n", ran.stdout));

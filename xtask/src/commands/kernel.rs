@@ -14,6 +14,7 @@ use crate::data::text::nearest;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::kernel::config::KernelConfig;
 use crate::kernel::kconfig::eval::{Given, Tri};
+use crate::kernel::kconfig::explain::shortened;
 use crate::kernel::kconfig::{Explanation, Tree, explain};
 use crate::kernel::{Board, Report, check, fragment};
 use crate::ui::Ui;
@@ -124,10 +125,11 @@ fn unknown_option(tree: &Tree, options: &Options, args: &cli::KernelExplain) -> 
 
 fn text(explanation: &Explanation) -> String {
     let Explanation { name, value, .. } = explanation;
-    let mut lines = vec![match value {
-        Tri::Yes => format!("CONFIG_{name} is on"),
-        Tri::Module => format!("CONFIG_{name} is a module"),
-        Tri::No => format!("CONFIG_{name} is off"),
+    let mut lines = vec![match (&explanation.text, value) {
+        (Some(text), _) => format!("CONFIG_{name} is a number or a text: `{text}`"),
+        (None, Tri::Yes) => format!("CONFIG_{name} is on"),
+        (None, Tri::Module) => format!("CONFIG_{name} is a module"),
+        (None, Tri::No) => format!("CONFIG_{name} is off"),
     }];
     for (place, prompt) in &explanation.places {
         lines.push(match prompt {
@@ -137,6 +139,9 @@ fn text(explanation: &Explanation) -> String {
     }
     lines.push(String::new());
     lines.extend(explanation.chain.iter().map(|cause| format!("{}{}", "  ".repeat(cause.depth), cause.text)));
+    if *value != Tri::Yes && !explanation.promptless && !explanation.selected_by.is_empty() {
+        lines.push(format!("\nselected by: {}", shortened(explanation.selected_by.iter().map(String::as_str))));
+    }
     if !explanation.assumed.is_empty() && *value != Tri::Yes {
         lines.push(format!("\nassumed of the compiler: {}", explanation.assumed.join(", ")));
     }
@@ -146,6 +151,7 @@ fn text(explanation: &Explanation) -> String {
             lines.push(format!("\nthe fewest lines found that turn it on ({}):", change.len()));
             lines.extend(change.iter().map(|(name, value)| line(name, *value)));
         }
+        None if explanation.text.is_some() => {}
         None => lines.push("\nno lines were found that turn it on".to_owned()),
     }
     lines.join("\n")
@@ -165,7 +171,8 @@ fn event(explanation: &Explanation) -> serde_json::Value {
         .change
         .as_ref()
         .map(|change| change.iter().map(|(name, value)| line(name, *value)).collect::<Vec<_>>());
-    json!({"event": "result", "option": explanation.name, "value": explanation.value.as_str(),
+    json!({"event": "result", "option": explanation.name,
+           "value": explanation.text.as_deref().unwrap_or(explanation.value.as_str()),
            "places": places.collect::<Vec<_>>(), "promptless": explanation.promptless,
            "selected_by": explanation.selected_by, "chain": chain.collect::<Vec<_>>(), "lines": change,
            "assumed": explanation.assumed})

@@ -222,16 +222,15 @@ impl<'a> Eval<'a> {
     }
 
     fn compute_text(&self, id: Id) -> Value {
-        let symbol = &self.tree.symbols[id];
-        let said = self.given.config.value(&symbol.name).filter(|_| self.visible(id) != Tri::No);
-        let text = match said {
-            Some(text) => text.trim_matches('"').to_owned(),
-            None => {
-                let default = self.default(id).map(|value| self.operand(value));
-                default.unwrap_or_default()
-            }
-        };
+        let default = || self.default(id).map(|value| self.operand(value));
+        let text = self.given_text(id).or_else(default).unwrap_or_default();
         Value { tri: Tri::No, text }
+    }
+
+    /// The text or number that the configuration gives it, if it can.
+    pub fn given_text(&self, id: Id) -> Option<String> {
+        let said = self.given.config.value(&self.tree.symbols[id].name).filter(|_| self.visible(id) != Tri::No);
+        said.map(|text| text.trim_matches('"').to_owned())
     }
 
     fn compute_tri(&self, id: Id) -> Tri {

@@ -23,7 +23,8 @@ pub type Change = BTreeMap<Id, Tri>;
 pub struct Explanation {
     pub name: String,
     pub value: Tri,
-    pub kind: SymbolKind,
+    /// The value of a text or number; None for what can be on or off.
+    pub text: Option<String>,
     /// Each place that defines it: `net/Kconfig:12`, and its prompt.
     pub places: Vec<(String, Option<String>)>,
     /// Why it has this value, the first cause first; deeper causes are indented.
@@ -59,8 +60,10 @@ pub fn explain(tree: &Tree, given: &Given<'_>, id: Id) -> Explanation {
         }
         let chain = story.chain;
         let solver = Solver { eval: &eval, ways: RefCell::default(), busy: RefCell::default() };
+        let text = (symbol.kind == SymbolKind::Text).then(|| eval.text(id));
         let change = match value {
             Tri::Yes => Some(Change::new()),
+            _ if text.is_some() => None,
             _ => solver.best(tree, given, id),
         };
         let places = symbol.definitions.iter().map(|definition| {
@@ -70,7 +73,7 @@ pub fn explain(tree: &Tree, given: &Given<'_>, id: Id) -> Explanation {
         Explanation {
             name: symbol.name.clone(),
             value,
-            kind: symbol.kind,
+            text,
             places: places.collect(),
             chain,
             change: change.map(|change| ordered(tree, &change, id)),
@@ -154,7 +157,11 @@ impl Story<'_, '_> {
     fn nothing_forbids(&mut self, id: Id, depth: usize) {
         let symbol = &self.eval.tree.symbols[id];
         let promptless = symbol.definitions.iter().all(|definition| definition.prompt.is_none());
-        let text = if promptless && symbol.selected_by.is_empty() {
+        let text = if symbol.kind == SymbolKind::Text {
+            let set = self.eval.given_text(id).is_some();
+            if set { "the configuration sets it" } else { "the configuration does not set it: it has its default" }
+                .to_owned()
+        } else if promptless && symbol.selected_by.is_empty() {
             "it has no prompt: its default decides, a line in a configuration does nothing".to_owned()
         } else if promptless {
             let by = symbol.selected_by.iter().map(|force| self.name(force.by));
@@ -243,7 +250,8 @@ impl Story<'_, '_> {
     }
 }
 
-fn shortened<'a>(names: impl Iterator<Item = &'a str>) -> String {
+/// The names, or the first eight of them.
+pub fn shortened<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
     match names.len() {
         0..=8 => names.join(", "),
