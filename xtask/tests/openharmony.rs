@@ -288,5 +288,12 @@ fn a_target_without_a_tree_is_told() {
     let space = support::Space::hello();
     let ran = space.run(&["openharmony", "apply", ".", "--target", "board"]);
     assert_eq!(ran.status, 4);
-    insta::assert_snapshot!(ran.stderr);
+    let mut text = ran.stderr;
+    for kernel in ["version = \"5.10\"\ntree = \"other-1.0\"", "version = \"five\"", "modules = true"] {
+        space.write("targets/board.toml", &format!("{}\n[kernel]\n{kernel}\n", support::BOARD));
+        let ran = space.run(&["openharmony", "apply", ".", "--target", "board"]);
+        assert_eq!(ran.status, 4);
+        text.push_str(&ran.stderr);
+    }
+    insta::assert_snapshot!(text);
 }

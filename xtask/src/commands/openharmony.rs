@@ -21,7 +21,7 @@ pub fn openharmony(project: &Project, args: &cli::Openharmony, ui: &Ui) -> Resul
     let target = target(project, args.target.as_deref())?;
     let kernel = target.kernel.as_ref().context("the target has a [kernel]")?;
     let tree = kernel.tree.as_ref().context("the target's [kernel] names a tree")?;
-    let edits = Edits::load(&project.root, tree)?;
+    let edits = Edits::load(&project.root, tree.get_ref())?;
     let dir = fs::canonicalize(&args.dir)?;
     let mut changes = Vec::new();
     let mut lines = vec![format!("{} ({}, target {})", dir.display(), edits.summary, target.name)];

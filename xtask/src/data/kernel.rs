@@ -174,7 +174,7 @@ pub struct TargetKernel {
     #[serde(default)]
     pub modules: bool,
     /// The source tree that its image is built from: a folder of patches/ with an edits.toml.
-    pub tree: Option<RelPath>,
+    pub tree: Option<toml::Spanned<RelPath>>,
 }
 
 /// The name of an option, as Kconfig files write it: without `CONFIG_`.

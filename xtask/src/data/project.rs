@@ -288,6 +288,12 @@ impl Project {
                 return Err(target.text.wrong(template.file.span(), what).into());
             }
         }
+        if let Some(tree) = target.kernel.as_ref().and_then(|kernel| kernel.tree.as_ref())
+            && !self.root.join("patches").join(tree.get_ref()).join(EDITS).is_file()
+        {
+            let what = format!("there is no patches/{}/{EDITS} in this repository", tree.get_ref());
+            return Err(target.text.wrong(tree.span(), what).into());
+        }
         for (path, from) in &target.files {
             if let Some(owner) = owners.get(path.as_str()) {
                 let what = format!("`{path}` ships twice: {owner} has it too");
