@@ -31,7 +31,7 @@ use crate::run::process;
 use crate::run::store::{self, Lock, Store};
 use crate::ui::{self, Task, Ui};
 use answer::{Answer, Candidate};
-use debian::{Carrier, Trust};
+use debian::{Carrier, Shelf, Trust};
 use mirror::Mirror;
 
 /// For one of the machine's own clients to do its work: large repositories on slow lines, but not for ever.
@@ -259,7 +259,7 @@ struct Ask {
 enum How {
     Copy(PathBuf),
     Url(String),
-    Debian(Name, Carrier),
+    Debian(Shelf, Carrier),
     Pip(Name, Version),
     Git(String),
     /// The answer is known without asking.
@@ -277,12 +277,15 @@ impl Ask {
             Origin::Debian(source) => (
                 format!("the Debian archive ({}, {})", source.suite, source.package),
                 "the Debian archive",
-                How::Debian(source.suite.clone(), Carrier::Source(source.package.clone())),
+                How::Debian(Shelf::of(&source.suite), Carrier::Source(source.package.clone())),
             ),
             Origin::Deb(binary) => (
                 format!("the Debian archive ({}, {} {})", binary.suite, binary.package, binary.version),
                 "the Debian archive",
-                How::Debian(binary.suite.clone(), Carrier::Binary(binary.package.clone())),
+                How::Debian(
+                    Shelf { suite: binary.suite.clone(), arch: binary.arch },
+                    Carrier::Binary(binary.package.clone()),
+                ),
             ),
             Origin::Pip { package, version } => {
                 (format!("pip ({package} {version})"), "pip", How::Pip(package.clone(), version.clone()))
@@ -348,7 +351,7 @@ impl Fetcher {
                 let partial = self.partial(pinned.sha256.as_str());
                 self.http.get(&http::Wanted { url, partial: &partial, expected: Some(&pinned.sha256), task })?
             }
-            How::Debian(suite, carrier) => self.debian.get(suite, carrier, &pinned.sha256, task)?,
+            How::Debian(shelf, carrier) => self.debian.get(shelf, carrier, &pinned.sha256, task)?,
             How::Pip(package, version) => pip::get(&self.store, &self.clients, pinned, package, version)?,
             How::Git(_) => unreachable!("only commits are asked of git"),
         };

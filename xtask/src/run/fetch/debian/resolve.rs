@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use xshell::{Shell, cmd};
 
 use super::index::{self, File, Revision};
-use super::{Archive, FORCE_SHA256, KEYRING, Suite, complaint};
+use super::{Archive, FORCE_SHA256, KEYRING, Shelf, Suite, complaint};
 use crate::data::lock::{Library, Lock, SourceFile};
 use crate::data::types::{DebianVersion, Name, Package, Sha256};
 use crate::error::{Context, Failure, Kind, Result, bail};
@@ -27,7 +27,7 @@ pub(in crate::run::fetch) enum Trust {
 
 impl Archive {
     pub fn resolve(&self, suite: &Name, package: &Package, trust: Trust, task: &Task) -> Result<Lock> {
-        let there = self.suite(suite)?.map_err(|why| Failure::new(Kind::Host, why))?;
+        let there = self.suite(&Shelf::of(suite))?.map_err(|why| Failure::new(Kind::Host, why))?;
         let _lock = self.lock(&there, task)?;
         there.prepare(&self.clients)?;
         task.now("apt-get update");
