@@ -1,5 +1,6 @@
 //! The fourth room: packs results into what a person takes away.
 
+pub mod board;
 pub mod bundle;
 pub mod image;
 pub mod program;
