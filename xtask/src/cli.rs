@@ -66,6 +66,8 @@ pub enum Command {
     Repro(Repro),
     /// Tell which input of a program changed since it was last built
     Why(Why),
+    /// Boot a bundle on an emulated board, and check there what it promises
+    Emulate(Emulate),
     /// Open a program's patched source to edit; with --save, turn the edits into a patch file
     Patch(Patch),
     /// Tell what this machine has and lacks, and the line that mends it
@@ -211,6 +213,42 @@ pub struct Why {
 }
 
 #[derive(Debug, Args)]
+pub struct Emulate {
+    /// The board: a name of `cargo xtask list`
+    #[arg(long)]
+    pub target: String,
+    /// The bundle [default: the one in dist/TARGET/]
+    #[arg(long, value_name = "FILE.tar.gz")]
+    pub bundle: Option<PathBuf>,
+    /// Run these checks, and those that they need
+    #[arg(long, value_name = "CHECK", num_args = 1.., conflicts_with = "short")]
+    pub only: Vec<String>,
+    /// Run the short list instead of all checks
+    #[arg(long)]
+    pub short: bool,
+    /// Tell which checks there are, and run none
+    #[arg(long)]
+    pub list: bool,
+    /// Run no checks: hand the board's console to this terminal
+    #[arg(long, conflicts_with_all = ["only", "short", "list"])]
+    pub shell: bool,
+    /// Leave the board running after the checks, until Ctrl-C
+    #[arg(long, conflicts_with = "shell")]
+    pub keep: bool,
+    /// Run the checks of --only on the board that runs already
+    #[arg(long, requires = "only", conflicts_with_all = ["shell", "keep"])]
+    pub attach: bool,
+    /// The board's memory in MiB
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(256..))]
+    pub memory: Option<u32>,
+    /// The kernel's series [default: the first that can be had]
+    #[arg(long, value_name = "SERIES")]
+    pub kernel: Option<String>,
+    #[command(flatten)]
+    pub places: Places,
+}
+
+#[derive(Debug, Args)]
 pub struct Patch {
     /// The program: a name of `cargo xtask list`
     pub name: String,
@@ -334,6 +372,7 @@ fn run(command: &Command, global: &Global, ui: &Ui) -> Result<()> {
         Command::List => commands::show::list(&project()?, ui),
         Command::Repro(args) => commands::repro::repro(&project()?, args, ui),
         Command::Why(args) => commands::why::why(&project()?, args, ui),
+        Command::Emulate(args) => commands::emulate::emulate(&project()?, args, ui),
         Command::Patch(args) => commands::patch::patch(&project()?, args, ui),
         Command::Doctor => commands::doctor::doctor(&project()?, ui),
         Command::Clean(args) => commands::clean::clean(&project()?, args, ui),

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod clean;
 pub mod doctor;
+pub mod emulate;
 pub mod fetch;
 pub mod patch;
 pub mod repro;

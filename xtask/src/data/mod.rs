@@ -4,6 +4,7 @@
 //! error points at file, line and column. Knows nothing of steps, processes or the network.
 
 pub mod arg;
+pub mod emulator;
 pub mod image;
 pub mod lock;
 pub mod patch;

@@ -17,6 +17,8 @@ pub struct Target {
     pub summary: String,
     /// The architecture of programs that do not say their own.
     pub arch: Arch,
+    /// What stands in for the board where there is none.
+    pub emulator: Option<Spanned<Name>>,
     pub recipes: BTreeMap<Name, Selection>,
     /// Programs that move together: the group's name → its version → the version of each member.
     pub groups: BTreeMap<Name, Group>,
@@ -48,6 +50,7 @@ pub struct Selection {
 struct TargetFile {
     summary: String,
     arch: Arch,
+    emulator: Option<Spanned<Name>>,
     recipes: BTreeMap<Spanned<Name>, SelectionFile>,
     #[serde(default)]
     groups: BTreeMap<Name, Group>,
@@ -87,6 +90,7 @@ impl Target {
             name,
             summary: file.summary,
             arch: file.arch,
+            emulator: file.emulator,
             recipes,
             groups: file.groups,
             vars: file.vars,

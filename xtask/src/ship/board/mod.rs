@@ -4,7 +4,10 @@
 //! Knows the layout of the board's folder, and the names of its script's commands; what those do is the
 //! script's affair.
 
+pub mod agent;
+pub mod emulator;
 pub mod inband;
+pub mod terminal;
 
 use std::path::Path;
 

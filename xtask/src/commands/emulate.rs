@@ -1,0 +1,267 @@
+//! `emulate`: the bundle on an emulated board.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde_json::json;
+
+use crate::cli;
+use crate::data::emulator::Emulator;
+use crate::data::project::Project;
+use crate::data::target::Target;
+use crate::error::{Context, Failure, Kind, Result};
+use crate::interrupt;
+use crate::run::fetch::Fetcher;
+use crate::run::process::Spawn;
+use crate::run::store::{self, Store};
+use crate::ship::board::agent::Agent;
+use crate::ship::board::emulator::{AGENT, connect, console};
+use crate::ship::emulator::acceptance::{Bench, Board, Check, Checks, Outcome, Verdict};
+use crate::ship::emulator::kernel::{Ready, Source};
+use crate::ship::emulator::machine::{self, Machine};
+use crate::ship::emulator::report::{self, Scene};
+use crate::ui::Ui;
+
+/// What shuts the emulated board down in order.
+const HALT: &str = "exec /emulator/busybox sh /emulator/halt";
+/// For an agent that is somebody else's to answer.
+const ATTACH: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// `cargo xtask emulate`.
+pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
+    let target = project.target(&args.target)?;
+    let emulator = project.emulator(target)?;
+    let checks = Checks::read(project, &emulator.acceptance.folder)?;
+    if args.list {
+        list(emulator, &checks, ui);
+        return Ok(());
+    }
+    let chosen = choose(emulator, &checks, args)?;
+    let store = Store::open(&Store::default_root()?)?;
+    let _use = store.in_use()?;
+    let bundle = find_bundle(project, target, args.bundle.as_deref())?;
+    let dir = machine::folder(&store, target.name.as_str());
+    if args.attach {
+        let socket = connect(&dir, AGENT).map_err(|_| not_running(target))?;
+        let mut agent = Agent::hello(socket, ATTACH)?;
+        let mut bench = Bench::new(&checks, files(&bundle), HALT.to_owned());
+        let outcomes = run(&mut bench, &chosen, &mut Board::Attached(&mut agent), ui)?;
+        return verdict(&outcomes);
+    }
+    let fetcher = Fetcher::new(store.clone(), args.places.mirror.clone(), args.places.offline, ui.clone())?;
+    let source = Source { store: &store, fetcher: &fetcher, ui };
+    let kernel = source.kernel(emulator, args.kernel.as_deref())?;
+    let _lock = only_one(&store, target, &dir)?;
+    let initramfs = source.initramfs(project, emulator, &kernel, &bundle)?;
+    let mut machine = Machine::new(emulator, dir, &kernel.image, &initramfs, args.memory)?;
+    start(&mut machine, &kernel, ui)?;
+    if args.shell {
+        return shell(machine, target, ui);
+    }
+    let mut bench = Bench::new(&checks, files(&bundle), HALT.to_owned());
+    let outcomes = run(&mut bench, &chosen, &mut Board::Ours(&mut machine), ui);
+    keep_console(project, target, &machine)?;
+    let outcomes = outcomes?;
+    let complete = chosen.len() == checks.all.len();
+    let scene = scene(target, emulator, &kernel, &bundle, complete)?;
+    write_report(project, &scene, &outcomes, ui)?;
+    if args.keep && machine.is_running() {
+        keep(machine, target, ui)?;
+    }
+    verdict(&outcomes)
+}
+
+fn list(emulator: &Emulator, checks: &Checks, ui: &Ui) {
+    let mut text = String::new();
+    for check in &checks.all {
+        let short = if emulator.acceptance.short.contains(&check.name) { "short" } else { "" };
+        text.push_str(&format!("{:16} {short:6} {}\n", check.name.as_str(), check.proves));
+    }
+    let names: Vec<_> =
+        checks.all.iter().map(|check| json!({"name": check.name, "proves": check.proves})).collect();
+    ui.result(text.trim_end(), json!({"event": "result", "checks": names}));
+}
+
+fn choose<'a>(emulator: &Emulator, checks: &'a Checks, args: &cli::Emulate) -> Result<Vec<&'a Check>> {
+    if !args.only.is_empty() {
+        // On a board that runs already, what is needed has been done.
+        let chosen = checks.choose(&args.only)?;
+        let named = |check: &&Check| args.only.iter().any(|name| name == check.name.as_str());
+        return Ok(chosen.into_iter().filter(|check| !args.attach || named(check)).collect());
+    }
+    if args.short {
+        let names: Vec<String> = emulator.acceptance.short.iter().map(ToString::to_string).collect();
+        return checks.choose(&names);
+    }
+    Ok(checks.all.iter().collect())
+}
+
+/// The bundle that was named, else the one that was built last for this target.
+fn find_bundle(project: &Project, target: &Target, named: Option<&Path>) -> Result<PathBuf> {
+    if let Some(named) = named {
+        let path = std::path::absolute(named)?;
+        if path.is_file() {
+            return Ok(path);
+        }
+        return Err(Failure::new(Kind::Host, format!("there is no bundle {}", path.display())).into());
+    }
+    let dir = project.root.join("dist").join(target.name.as_str());
+    let prefix = format!("slipway-{}-", target.name);
+    let mut found = Vec::new();
+    if dir.is_dir() {
+        for entry in fs::read_dir(&dir)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.starts_with(&prefix) && name.ends_with(".tar.gz") {
+                found.push(dir.join(name));
+            }
+        }
+    }
+    let build = format!("cargo xtask bundle --target {}", target.name);
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(Failure::new(Kind::Host, format!("there is no bundle of {} yet", target.name)).next(build).into()),
+        several => {
+            let what = format!("{} has {} bundles", dir.display(), several.len());
+            Err(Failure::new(Kind::Host, what).next("--bundle FILE says which").into())
+        }
+    }
+}
+
+/// What checks can be sent.
+fn files(bundle: &Path) -> BTreeMap<String, PathBuf> {
+    [("bundle.tar.gz".to_owned(), bundle.to_owned())].into()
+}
+
+fn not_running(target: &Target) -> anyhow::Error {
+    Failure::new(Kind::Host, format!("no emulated board of {} runs", target.name))
+        .next(format!("cargo xtask emulate --target {} --shell   (in another terminal)", target.name))
+        .into()
+}
+
+/// One board of a target at a time: a second would take its disks away.
+fn only_one(store: &Store, target: &Target, dir: &Path) -> Result<store::Lock> {
+    if dir.is_dir() && connect(dir, AGENT).is_ok() {
+        let what = format!("an emulated board of {} runs already", target.name);
+        return Err(Failure::new(Kind::Host, what)
+            .next("end it, or --attach to run checks on it")
+            .next("SLIPWAY_CACHE=/another/folder for a second one")
+            .into());
+    }
+    store.lock(&format!("emulator-{}", target.name), || ())
+}
+
+fn start(machine: &mut Machine, kernel: &Ready<'_>, ui: &Ui) -> Result<()> {
+    let task = ui.task("boot", format!("Linux {} ({} {})", kernel.kernel.release(), kernel.kernel.package, kernel.kernel.version));
+    machine.start()?;
+    task.done("the board answers");
+    Ok(())
+}
+
+fn run(bench: &mut Bench<'_>, chosen: &[&Check], board: &mut Board<'_>, ui: &Ui) -> Result<Vec<Outcome>> {
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for check in chosen {
+        let task = ui.task("check", check.name.as_str());
+        let outcome = bench.run(check, board, &outcomes)?;
+        let last = outcome.evidence.last().cloned().unwrap_or_default();
+        match outcome.verdict {
+            Verdict::Passed => task.done(&last),
+            Verdict::Failed => task.failed(&last),
+            Verdict::NotRun => task.done(&format!("not run: {last}")),
+        }
+        for line in &outcome.evidence {
+            ui.log(check.name.as_str(), line);
+        }
+        if outcome.verdict == Verdict::Failed {
+            ui.note("output", &outcome.output);
+        }
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+fn scene(
+    target: &Target,
+    emulator: &Emulator,
+    ready: &Ready<'_>,
+    bundle: &Path,
+    complete: bool,
+) -> Result<Scene> {
+    let kernel = ready.kernel;
+    let program = machine::program(&emulator.qemu.program, &emulator.qemu.install)?;
+    let argv = vec![program.into_os_string(), "--version".into()];
+    let version = Spawn { inherit: true, ..Spawn::isolated(argv, Path::new("/"), [].into()) }.output()?.text();
+    Ok(Scene {
+        target: target.name.to_string(),
+        bundle: bundle.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        bundle_sha256: store::hash_file(bundle)?.to_string(),
+        kernel: format!("Linux {}: {} {}", kernel.series, kernel.package, kernel.version),
+        kernel_sha256: kernel.sha256.to_string(),
+        emulator: emulator.summary.clone(),
+        qemu: version.lines().next().unwrap_or_default().to_owned(),
+        complete,
+    })
+}
+
+fn keep_console(project: &Project, target: &Target, machine: &Machine) -> Result<()> {
+    let to = project.root.join("dist").join(target.name.as_str()).join("console.log");
+    store::write_atomic(&to, &fs::read(machine.console_log()).unwrap_or_default())
+}
+
+fn write_report(project: &Project, scene: &Scene, outcomes: &[Outcome], ui: &Ui) -> Result<()> {
+    let dir = project.root.join("dist").join(&scene.target);
+    let report = report::json(scene, outcomes);
+    let text = serde_json::to_string_pretty(&report).context("write the report")? + "\n";
+    store::write_atomic(&dir.join("acceptance.json"), text.as_bytes())?;
+    store::write_atomic(&dir.join("acceptance.md"), report::markdown(scene, outcomes).as_bytes())?;
+    let (passed, failed, not_run) = report::count(outcomes);
+    let shown = format!(
+        "{passed} passed, {failed} failed, {not_run} not run: {} on {}\n  dist/{}/acceptance.md, acceptance.json, console.log",
+        scene.bundle, scene.kernel, scene.target
+    );
+    ui.result(&shown, json!({"event": "result", "acceptance": report}));
+    Ok(())
+}
+
+fn verdict(outcomes: &[Outcome]) -> Result<()> {
+    let failed: Vec<&str> = outcomes
+        .iter()
+        .filter(|outcome| outcome.verdict == Verdict::Failed)
+        .map(|outcome| outcome.name.as_str())
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let what = format!("checks failed on the emulated board: {}", failed.join(", "));
+    let again = format!("cargo xtask emulate --target … --only {} --keep", failed[0]);
+    Err(Failure::new(Kind::Check, what).next(again).into())
+}
+
+/// The console to this terminal; the board ends with it.
+fn shell(mut machine: Machine, target: &Target, ui: &Ui) -> Result<()> {
+    ui.note("board", &format!("from another terminal: cargo xtask push --via emulator --target {}", target.name));
+    ui.note("board", "Ctrl-] switches it off");
+    let _running = machine.release_agent();
+    console(machine.dir(), None)
+}
+
+/// Leaves the board running until somebody ends us.
+fn keep(mut machine: Machine, target: &Target, ui: &Ui) -> Result<()> {
+    ui.note("board", &format!("stays on; Ctrl-C ends it; --target {} --attach runs checks on it", target.name));
+    let Some(mut running) = machine.release_agent() else { return Ok(()) };
+    while running.ended()?.is_none() && !interrupt::requested() {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// What `doctor` says of an emulator.
+pub fn lacks(emulator: &Emulator) -> Vec<(String, String)> {
+    let disks = emulator.disks.values().map(|disk| (disk.make[0].clone(), disk.install.clone()));
+    let mut programs: Vec<(String, String)> =
+        [(emulator.qemu.program.clone(), emulator.qemu.install.clone())].into_iter().chain(disks).collect();
+    programs.sort();
+    programs.dedup();
+    programs.retain(|(program, install)| machine::program(program, install).is_err());
+    programs
+}
