@@ -9,7 +9,7 @@ use crate::commands;
 use crate::data::types::{Arch, Version};
 use crate::error::{self, Result};
 use crate::interrupt;
-use crate::plan::Override;
+use crate::plan::{Changes, Override};
 use crate::run::sandbox;
 use crate::ui::Ui;
 
@@ -60,6 +60,8 @@ pub enum Command {
     Update(Update),
     /// Print what would be done, step by step, without doing it
     Plan(Plan),
+    /// Print what can be set about a board, as a file to edit and pass to --settings
+    Settings(Settings),
     /// List recipes, targets and toolchains
     List,
     /// Build a second time under other circumstances and compare every file; or compare with --against FILE
@@ -152,12 +154,30 @@ pub struct Plan {
     /// All programs of a target
     #[arg(long, conflicts_with_all = ["name", "arch", "version"])]
     pub target: Option<String>,
-    /// Change one program of the target: RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
-    #[arg(long = "set", value_name = "RECIPE.KEY=VALUE", requires = "target")]
+    /// Change one thing of the target: VARIABLE=VALUE, RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
+    #[arg(long = "set", value_name = "NAME=VALUE", requires = "target")]
     pub set: Vec<Override>,
+    /// The board's variables, as `cargo xtask settings` writes them; --set comes before it
+    #[arg(long, value_name = "FILE.toml", requires = "target")]
+    pub settings: Option<PathBuf>,
     /// The C toolchain
     #[arg(long, value_name = "NAME")]
     pub toolchain: Option<String>,
+}
+
+impl Plan {
+    pub fn changes(&self) -> Result<Changes> {
+        commands::changes(&self.set, self.settings.as_deref())
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Settings {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Write the files that are made of these settings into this folder instead, as the bundle has them
+    #[arg(long, value_name = "DIR")]
+    pub files: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -168,9 +188,12 @@ pub struct Repro {
     /// The board: a name of `cargo xtask list`
     #[arg(long)]
     pub target: String,
-    /// Change one program for this run: RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
-    #[arg(long = "set", value_name = "RECIPE.KEY=VALUE", value_parser = override_text)]
+    /// Change one thing for this run: VARIABLE=VALUE, RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = override_text)]
     pub set: Vec<String>,
+    /// The board's variables, as `cargo xtask settings` writes them; --set comes before it
+    #[arg(long, value_name = "FILE.toml")]
+    pub settings: Option<PathBuf>,
     /// Do not build twice: compare what this checkout builds with a published bundle
     #[arg(long, value_name = "FILE.tar.gz")]
     pub against: Option<PathBuf>,
@@ -184,7 +207,8 @@ pub struct Repro {
 impl Repro {
     /// The target with its changes, as `bundle` takes it.
     pub fn target(&self) -> TargetArgs {
-        TargetArgs { target: self.target.clone(), set: self.set.iter().filter_map(|set| set.parse().ok()).collect() }
+        let set = self.set.iter().filter_map(|set| set.parse().ok()).collect();
+        TargetArgs { target: self.target.clone(), set, settings: self.settings.clone() }
     }
 }
 
@@ -202,14 +226,23 @@ pub struct Why {
     /// As this target builds it
     #[arg(long, conflicts_with_all = ["arch", "version"])]
     pub target: Option<String>,
-    /// Change one program of the target: RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
-    #[arg(long = "set", value_name = "RECIPE.KEY=VALUE", requires = "target")]
+    /// Change one thing of the target: VARIABLE=VALUE, RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
+    #[arg(long = "set", value_name = "NAME=VALUE", requires = "target")]
     pub set: Vec<Override>,
+    /// The board's variables, as `cargo xtask settings` writes them; --set comes before it
+    #[arg(long, value_name = "FILE.toml", requires = "target")]
+    pub settings: Option<PathBuf>,
     /// The C toolchain
     #[arg(long, value_name = "NAME")]
     pub toolchain: Option<String>,
     #[command(flatten)]
     pub cage: Cage,
+}
+
+impl Why {
+    pub fn changes(&self) -> Result<Changes> {
+        commands::changes(&self.set, self.settings.as_deref())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -280,9 +313,18 @@ pub struct TargetArgs {
     /// The board: a name of `cargo xtask list`
     #[arg(long)]
     pub target: String,
-    /// Change one program for this run: RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
-    #[arg(long = "set", value_name = "RECIPE.KEY=VALUE")]
+    /// Change one thing for this run: VARIABLE=VALUE, RECIPE.version=V, RECIPE.arch=A, RECIPE.toolchain=T
+    #[arg(long = "set", value_name = "NAME=VALUE")]
     pub set: Vec<Override>,
+    /// The board's variables, as `cargo xtask settings` writes them; --set comes before it
+    #[arg(long, value_name = "FILE.toml")]
+    pub settings: Option<PathBuf>,
+}
+
+impl TargetArgs {
+    pub fn changes(&self) -> Result<Changes> {
+        commands::changes(&self.set, self.settings.as_deref())
+    }
 }
 
 /// Where sources may come from.
@@ -369,6 +411,7 @@ fn run(command: &Command, global: &Global, ui: &Ui) -> Result<()> {
         Command::Mirror(args) => commands::fetch::mirror(&project()?, args, ui),
         Command::Update(args) => commands::update::run(&project()?, args, ui),
         Command::Plan(args) => commands::show::plan(&project()?, args, ui),
+        Command::Settings(args) => commands::settings::settings(&project()?, args, ui),
         Command::List => commands::show::list(&project()?, ui),
         Command::Repro(args) => commands::repro::repro(&project()?, args, ui),
         Command::Why(args) => commands::why::why(&project()?, args, ui),

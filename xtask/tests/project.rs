@@ -37,7 +37,7 @@ fn the_list() {
 #[test]
 fn the_help() {
     insta::assert_snapshot!(xtask(&["--help"]).stdout);
-    for command in ["bundle", "recipe", "fetch", "mirror", "update", "plan", "repro", "why", "clean"] {
+    for command in ["bundle", "recipe", "fetch", "mirror", "update", "plan", "settings", "repro", "why", "clean"] {
         insta::assert_snapshot!(format!("help-{command}"), xtask(&[command, "--help"]).stdout);
     }
 }
@@ -79,6 +79,7 @@ fn the_recipe_reference_is_true() {
     let text = fs::read_to_string(root().join("docs/recipes.md")).unwrap();
     let space = Space::empty();
     space.write("src/hello/hello.c", "");
+    space.write("board/etc/issue", "This is {node_name}.\n");
     let mut count = 0;
     for block in text.split("```toml\n").skip(1) {
         let block = block.split("```").next().unwrap();
@@ -129,6 +130,9 @@ fn the_recipe_reference_is_complete() {
         ("targets/x.toml", "wrong = 1\n"),
         ("targets/x.toml", "[recipes]\nx = { wrong = 1 }\n"),
         ("targets/x.toml", "[images.x]\nwrong = 1\n"),
+        ("targets/x.toml", "[templates]\nx = { wrong = 1 }\n"),
+        ("board/variables.toml", "[x]\nwrong = 1\n"),
+        ("board/variables.toml", "[x]\ntype = \"wrong\"\n"),
     ] {
         let space = Space::empty();
         space.write(file, wrong);

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli;
 use crate::data::project::Project;
 use crate::error::{self, Failure, Kind, Result};
-use crate::plan::{self, Choice, Plan};
+use crate::plan::{self, Choice, Filled, Plan, Settings};
 use crate::run::build::{Builder, Built};
 use crate::run::check;
 use crate::run::fetch::{Fetcher, Unavailable};
@@ -27,10 +27,14 @@ pub fn bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<()> {
 
 /// The bundle, written now or `up to date`.
 pub fn make_bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<(Bundle, &'static str)> {
-    let choices = plan::choose(project, &args.target.target, &args.target.set, args.build.toolchain.as_deref())?;
+    let changes = args.target.changes()?;
+    let choices = plan::choose(project, &args.target.target, &changes, args.build.toolchain.as_deref())?;
     let plans: Vec<Plan> = choices.iter().map(|choice| plan::plan(project, choice)).collect::<Result<_>>()?;
     let target = project.target(&args.target.target)?;
-    let board_files = project.board_files(target)?;
+    let settings = Settings::resolve(project, target, &changes)?;
+    let Filled { files, secrets } = plan::fill(project, target, &settings)?;
+    let mut board_files = project.board_files(target)?;
+    board_files.extend(files);
     let images = image::plan(target, &plans)?;
     let workshop = Workshop::open(project, &args.build.places, args.build.jobs, args.build.cage.is_on(), ui)?;
     let _use = workshop.store.in_use()?;
@@ -39,6 +43,8 @@ pub fn make_bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<(Bu
         target: target.name.clone(),
         parts: plans.into_iter().map(|plan| part(project, plan)).collect::<Result<_>>()?,
         board_files,
+        settings,
+        secrets,
         images,
         sandbox: args.build.cage.is_on(),
     };

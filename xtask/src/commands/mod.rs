@@ -7,6 +7,7 @@ pub mod emulate;
 pub mod fetch;
 pub mod patch;
 pub mod repro;
+pub mod settings;
 pub mod show;
 pub mod update;
 pub mod why;
@@ -14,7 +15,9 @@ pub mod why;
 use std::path::Path;
 
 use crate::data::project::{self, Project};
+use crate::data::settings::SettingsFile;
 use crate::error::{Context, Result};
+use crate::plan::{Changes, Override};
 
 /// Reads the checkout that was named, or the one around the current folder.
 pub fn project(named: Option<&Path>) -> Result<Project> {
@@ -24,4 +27,9 @@ pub fn project(named: Option<&Path>) -> Result<Project> {
         None => project::find_root(&here)?,
     };
     Project::load(&root)
+}
+
+/// What `--set` and `--settings` say.
+pub fn changes(set: &[Override], settings: Option<&Path>) -> Result<Changes> {
+    Ok(Changes { set: set.to_vec(), settings: settings.map(SettingsFile::read).transpose()? })
 }

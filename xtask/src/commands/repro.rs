@@ -177,6 +177,10 @@ impl Room {
         argv.extend(command.iter().map(OsString::from));
         argv.extend(["--target".into(), args.target.clone().into()]);
         argv.extend(args.set.iter().flat_map(|set| ["--set".into(), set.into()]));
+        // The second build works in another folder.
+        if let Some(settings) = &args.settings {
+            argv.extend(["--settings".into(), std::path::absolute(settings)?.into()]);
+        }
         argv.extend(args.build.toolchain.iter().flat_map(|name| ["--toolchain".into(), name.into()]));
         argv.extend(["--offline".into(), "--mirror".into(), self.dir.join("mirror").into()]);
         argv.extend([format!("--sandbox={}", if args.build.cage.is_on() { "on" } else { "off" }).into()]);
@@ -289,7 +293,7 @@ fn bundle(project: &Project, args: &cli::Repro, ui: &Ui) -> Result<PathBuf> {
 
 /// The programs that were asked for, as the target has them.
 fn build_programs(project: &Project, args: &cli::Repro, ui: &Ui) -> Result<Vec<(Choice, Built)>> {
-    let chosen = plan::choose(project, &args.target, &args.target().set, args.build.toolchain.as_deref())?;
+    let chosen = plan::choose(project, &args.target, &args.target().changes()?, args.build.toolchain.as_deref())?;
     let mut plans: Vec<Plan> = Vec::new();
     for name in &args.recipes {
         project.recipe(name)?;

@@ -8,14 +8,14 @@ use crate::cli;
 use crate::data::project::Project;
 use crate::data::toolchain::ToolKind;
 use crate::error::{Context, Result};
-use crate::plan;
+use crate::plan::{self, Changes, Settings};
 use crate::ui::Ui;
 
 /// `cargo xtask plan`: what would be done.
 pub fn plan(project: &Project, args: &cli::Plan, ui: &Ui) -> Result<()> {
     let toolchain = args.toolchain.as_deref();
     let choices = match &args.target {
-        Some(target) => plan::choose(project, target, &args.set, toolchain)?,
+        Some(target) => plan::choose(project, target, &args.changes()?, toolchain)?,
         None => {
             let name = args.name.as_deref().context("clap asks for a name or a target")?;
             vec![plan::choose_one(project, name, args.which.version.as_ref(), args.which.arch, toolchain)?]
@@ -51,8 +51,8 @@ pub fn list(project: &Project, ui: &Ui) -> Result<()> {
             let versions: Vec<&str> = versions.keys().map(|version| version.as_str()).collect();
             text.push_str(&format!("{:19}--set {group}.version={}\n", "", versions.join("|")));
         }
-        for (name, value) in &target.vars {
-            text.push_str(&format!("{:19}--set {}={value}\n", "", name.get_ref()));
+        if !project.variables_of(target).is_empty() {
+            text.push_str(&format!("{:19}cargo xtask settings --target {}\n", "", target.name));
         }
     }
     text.push_str("\ntoolchains\n");
@@ -97,7 +97,9 @@ fn list_event(project: &Project) -> serde_json::Value {
         let programs = target.recipes.iter().map(|(recipe, selection)| {
             json!({"recipe": recipe, "version": selection.version.get_ref(), "arch": selection.arch})
         });
-        let vars: BTreeMap<_, _> = target.vars.iter().map(|(name, value)| (name.get_ref(), value)).collect();
+        let vars = Settings::resolve(project, target, &Changes::default()).ok();
+        let vars: BTreeMap<_, _> =
+            vars.iter().flat_map(Settings::iter).map(|one| (one.variable.name.clone(), one.value.clone())).collect();
         let groups: BTreeMap<_, Vec<_>> =
             target.groups.iter().map(|(group, versions)| (group, versions.keys().collect())).collect();
         json!({"name": target.name, "summary": target.summary, "arch": target.arch,

@@ -12,9 +12,11 @@ use super::patch::Patch;
 use super::recipe::{Recipe, Release, Source};
 use super::source::DebianSource;
 use super::target::Target;
+use super::template::Template;
 use super::text::{Text, unknown};
 use super::toolchain::{ToolKind, Toolchain};
 use super::types::{Arch, Name, RelPath, Sha256, Version};
+use super::variable::{self, BUILT_IN, Variable};
 use crate::error::{Context, Failure, Kind, Result};
 
 /// All data of a checkout.
@@ -25,6 +27,10 @@ pub struct Project {
     pub targets: BTreeMap<Name, Target>,
     pub toolchains: BTreeMap<Name, Toolchain>,
     pub emulators: BTreeMap<Name, Emulator>,
+    /// What can be set about a board.
+    pub variables: BTreeMap<Name, Variable>,
+    /// The templates that targets ship, by their path in this repository.
+    templates: BTreeMap<RelPath, Template>,
     /// (recipe, version) → its patches in order.
     patches: BTreeMap<(Name, Version), Vec<Patch>>,
     /// Folders of this repository that are sources → the hash of all that is in them.
@@ -45,8 +51,11 @@ impl Project {
     /// Reads and checks the checkout at `root`.
     pub fn load(root: &Path) -> Result<Self> {
         let recipes = read_all(root, "recipes", Recipe::parse)?;
+        let targets = read_all(root, "targets", Target::parse)?;
         let project = Self {
-            targets: read_all(root, "targets", Target::parse)?,
+            variables: read_variables(root)?,
+            templates: read_templates(root, &targets)?,
+            targets,
             toolchains: read_all(root, "toolchains", Toolchain::parse)?,
             emulators: read_all(root, "emulators", Emulator::parse)?,
             patches: read_patches(root, &recipes)?,
@@ -220,8 +229,17 @@ impl Project {
             }
         }
         self.check_groups(target)?;
+        self.check_templates(target)?;
         self.check_vars(target)?;
         self.check_emulator(target)?;
+        for (path, template) in &target.templates {
+            let other = owners.get(path.as_str()).map(String::as_str);
+            let own = target.files.contains_key(path).then_some("[files]");
+            if let Some(owner) = other.or(own) {
+                let what = format!("`{path}` ships twice: {owner} has it too");
+                return Err(target.text.wrong(template.file.span(), what).into());
+            }
+        }
         for (path, from) in &target.files {
             if let Some(owner) = owners.get(path.as_str()) {
                 let what = format!("`{path}` ships twice: {owner} has it too");
@@ -273,17 +291,81 @@ impl Project {
         Err(target.text.wrong(name.span(), what).into())
     }
 
-    /// Every variable that a target sets is declared by one of its recipes.
-    fn check_vars(&self, target: &Target) -> Result<()> {
-        let known: Vec<&str> =
-            target.recipes.keys().flat_map(|recipe| self.recipes[recipe].vars.keys()).map(Name::as_str).collect();
-        match target.vars.keys().find(|name| !known.contains(&name.get_ref().as_str())) {
-            None => Ok(()),
-            Some(name) => {
-                let what = unknown("a variable of this target's recipes", name.get_ref().as_str(), known);
-                Err(target.text.wrong(name.span(), what).into())
+    /// Every variable that a template names exists, and its schema too.
+    fn check_templates(&self, target: &Target) -> Result<()> {
+        for using in target.templates.values() {
+            let template = &self.templates[using.file.get_ref()];
+            for place in template.places().filter(|place| !BUILT_IN.contains(&place.name.as_str())) {
+                let Some(variable) = self.variables.get(&place.name) else {
+                    let known: Vec<&str> = self.variables.keys().map(Name::as_str).chain(BUILT_IN).collect();
+                    let what = unknown(&format!("a variable of {}", variable::FILE), place.name.as_str(), known);
+                    return Err(template.text.wrong(place.span.clone(), what).into());
+                };
+                if place.each && !variable.list {
+                    let what = format!("{} is not a list: write `{{{}}}`", place.name, place.name);
+                    return Err(template.text.wrong(place.span.clone(), what).into());
+                }
+                if place.quoted && variable.list {
+                    let what = format!("{} is a list, which cannot stand inside quotes", place.name);
+                    return Err(template.text.wrong(place.span.clone(), what).into());
+                }
+            }
+            if let Some(when) = &using.when
+                && !self.variables.contains_key(when.get_ref())
+            {
+                let known = self.variables.keys().map(Name::as_str);
+                let what = unknown(&format!("a variable of {}", variable::FILE), when.get_ref().as_str(), known);
+                return Err(target.text.wrong(when.span(), what).into());
+            }
+            if let Some(schema) = &using.schema
+                && !self.root.join(schema.get_ref()).is_file()
+            {
+                let what = format!("there is no file `{}` in this repository", schema.get_ref());
+                return Err(target.text.wrong(schema.span(), what).into());
             }
         }
+        Ok(())
+    }
+
+    /// Every variable that a target sets is one of its own, is no secret, and has a value of its type.
+    fn check_vars(&self, target: &Target) -> Result<()> {
+        let known = self.variables_of(target);
+        for (name, given) in &target.vars {
+            let Some(variable) = known.get(name.get_ref()) else {
+                let names = known.keys().map(Name::as_str);
+                let what = unknown("a variable of this target's recipes and templates", name.get_ref().as_str(), names);
+                return Err(target.text.wrong(name.span(), what).into());
+            };
+            if variable.secret {
+                let what = format!("{} is a secret, which no file of this repository holds", variable.name);
+                return Err(target.text.wrong(name.span(), what).into());
+            }
+            variable.check(given.get_ref()).map_err(|invalid| target.text.wrong(given.span(), invalid.0))?;
+        }
+        Ok(())
+    }
+
+    /// The variables that a target's recipes and templates use.
+    pub fn variables_of(&self, target: &Target) -> BTreeMap<Name, Variable> {
+        let mut all = BTreeMap::new();
+        for recipe in target.recipes.keys().map(|recipe| &self.recipes[recipe]) {
+            for (name, default) in &recipe.vars {
+                let declared = self.variables.get(name).cloned();
+                all.insert(name.clone(), declared.unwrap_or_else(|| Variable::of_recipe(name, &recipe.name, default)));
+            }
+        }
+        for using in target.templates.values() {
+            let places = self.templates[using.file.get_ref()].places().map(|place| &place.name);
+            for name in places.chain(using.when.as_ref().map(|when| when.get_ref())) {
+                all.extend(self.variables.get(name).map(|variable| (name.clone(), variable.clone())));
+            }
+        }
+        all
+    }
+
+    /// A template that a target names.
+    pub fn template(&self, file: &RelPath) -> &Template {
+        &self.templates[file]
     }
 }
 
@@ -409,6 +491,34 @@ fn read_locks(root: &Path, recipes: &BTreeMap<Name, Recipe>) -> Result<BTreeMap<
             }
             all.insert((*source).clone(), lock);
         }
+    }
+    Ok(all)
+}
+
+/// Reads `board/variables.toml`; a project without templates has none.
+fn read_variables(root: &Path) -> Result<BTreeMap<Name, Variable>> {
+    match root.join(variable::FILE).exists() {
+        true => variable::parse_all(&Text::new(variable::FILE, fs::read_to_string(root.join(variable::FILE))?)),
+        false => Ok(BTreeMap::new()),
+    }
+}
+
+/// Reads every template that a target names.
+fn read_templates(root: &Path, targets: &BTreeMap<Name, Target>) -> Result<BTreeMap<RelPath, Template>> {
+    let mut all = BTreeMap::new();
+    for (target, using) in
+        targets.values().flat_map(|target| target.templates.values().map(move |using| (target, using)))
+    {
+        let file = using.file.get_ref();
+        if all.contains_key(file) {
+            continue;
+        }
+        let path = root.join(file);
+        let wrong = |what: String| target.text.wrong(using.file.span(), what);
+        let bytes = fs::read(&path).map_err(|_| wrong(format!("there is no file `{file}` in this repository")))?;
+        let text = String::from_utf8(bytes).map_err(|_| wrong(format!("`{file}` is not text in UTF-8")))?;
+        let template = Template::parse(file.clone(), Text::new(file.as_str(), text), is_executable(&path)?)?;
+        all.insert(file.clone(), template);
     }
     Ok(all)
 }

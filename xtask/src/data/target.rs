@@ -7,7 +7,8 @@ use toml::Spanned;
 
 use super::image::{Image, ImageFile};
 use super::text::Text;
-use super::types::{Arch, Name, RelPath, Value, Version};
+use super::types::{Arch, Name, RelPath, Version};
+use super::variable::Given;
 use crate::error::Result;
 
 /// One board's bundle: `targets/NAME.toml`.
@@ -22,10 +23,12 @@ pub struct Target {
     pub recipes: BTreeMap<Name, Selection>,
     /// Programs that move together: the group's name → its version → the version of each member.
     pub groups: BTreeMap<Name, Group>,
-    /// What this board is like, for the recipes that declare these variables.
-    pub vars: BTreeMap<Spanned<Name>, Value>,
+    /// What this board is like, for the recipes and templates that use these variables.
+    pub vars: BTreeMap<Spanned<Name>, Spanned<Given>>,
     /// Path on the board → path in this repository: files that ship as they are.
     pub files: BTreeMap<RelPath, Spanned<RelPath>>,
+    /// Path on the board → the template that is filled in with the variables.
+    pub templates: BTreeMap<RelPath, TemplateUse>,
     /// Path on the board → the container image whose archive ships there.
     pub images: BTreeMap<RelPath, Image>,
     /// The file itself, for errors that point into it.
@@ -44,6 +47,19 @@ pub struct Selection {
     pub span: std::ops::Range<usize>,
 }
 
+/// A template of a target.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateUse {
+    /// The template in this repository.
+    pub file: Spanned<RelPath>,
+    /// The JSON Schema, in this repository, that the filled-in file is held to.
+    pub schema: Option<Spanned<RelPath>>,
+    /// The file ships only if this variable is not empty.
+    #[serde(rename = "if")]
+    pub when: Option<Spanned<Name>>,
+}
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,9 +71,11 @@ struct TargetFile {
     #[serde(default)]
     groups: BTreeMap<Name, Group>,
     #[serde(default)]
-    vars: BTreeMap<Spanned<Name>, Value>,
+    vars: BTreeMap<Spanned<Name>, Spanned<Given>>,
     #[serde(default)]
     files: BTreeMap<RelPath, Spanned<RelPath>>,
+    #[serde(default)]
+    templates: BTreeMap<RelPath, TemplateUse>,
     #[serde(default)]
     images: BTreeMap<Spanned<RelPath>, ImageFile>,
 }
@@ -95,6 +113,7 @@ impl Target {
             groups: file.groups,
             vars: file.vars,
             files: file.files,
+            templates: file.templates,
             images,
             text: text.clone(),
         })

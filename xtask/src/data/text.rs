@@ -26,6 +26,14 @@ impl Text {
         })
     }
 
+    /// "`path:line:column`" of a place, and nothing that stands there.
+    pub fn place(&self, span: Range<usize>) -> String {
+        let before = &self.text[..span.start.min(self.text.len())];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let (number, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
+        format!("{}:{number}:{column}", self.path)
+    }
+
     /// The failure "`path:line:column: what`", with the line itself and a mark below it.
     pub fn wrong(&self, span: Range<usize>, what: impl Into<String>) -> Failure {
         let start = span.start.min(self.text.len());

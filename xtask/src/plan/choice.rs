@@ -9,6 +9,8 @@ use crate::data::text::unknown;
 use crate::data::types::{Arch, Invalid, Name, Value, Version};
 use crate::error::{Failure, Kind, Result};
 
+use super::settings::{Changes, Settings};
+
 /// One program to build, fully decided.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Choice {
@@ -42,7 +44,8 @@ pub enum Override {
     /// `RECIPE.KEY=VALUE`, or `GROUP.version=VALUE`.
     Program { name: Name, value: Setting },
     /// `VARIABLE=VALUE`.
-    Variable { name: Name, value: Value },
+    /// Its type decides what the value may be.
+    Variable { name: Name, value: String },
 }
 
 /// The keys that can be set of a program.
@@ -64,7 +67,7 @@ impl FromStr for Override {
             )));
         };
         let Some((name, key)) = path.split_once('.') else {
-            return Ok(Self::Variable { name: path.parse()?, value: value.parse()? });
+            return Ok(Self::Variable { name: path.parse()?, value: value.to_owned() });
         };
         let value = match key {
             "version" => Setting::Version(value.parse()?),
@@ -80,17 +83,17 @@ impl FromStr for Override {
 }
 
 /// The programs of a target, in the order of their names, with the overrides applied.
-pub fn choose(project: &Project, target: &str, overrides: &[Override], toolchain: Option<&str>) -> Result<Vec<Choice>> {
+pub fn choose(project: &Project, target: &str, changes: &Changes, toolchain: Option<&str>) -> Result<Vec<Choice>> {
     let target = project.target(target)?;
     let mut asked = Asked::of(target, toolchain_name(project, toolchain)?);
-    overrides.iter().try_for_each(|change| asked.apply(target, change))?;
-    asked.programs.into_iter().map(|(recipe, program)| finish(project, recipe, program, &asked.vars)).collect()
+    let settings = Settings::resolve(project, target, changes)?;
+    changes.set.iter().try_for_each(|change| asked.apply(target, change))?;
+    asked.programs.into_iter().map(|(recipe, program)| finish(project, recipe, program, Some(&settings))).collect()
 }
 
 /// What is asked for before the recipes have their say.
 struct Asked {
     programs: BTreeMap<Name, Program>,
-    vars: BTreeMap<Name, Value>,
 }
 
 struct Program {
@@ -106,22 +109,13 @@ impl Asked {
             let version = selection.version.get_ref().clone();
             (recipe.clone(), Program { version, arch: selection.arch, toolchain: toolchain.clone(), go: None })
         });
-        let vars = target.vars.iter().map(|(name, value)| (name.get_ref().clone(), value.clone()));
-        Self { programs: programs.collect(), vars: vars.collect() }
+        Self { programs: programs.collect() }
     }
 
     fn apply(&mut self, target: &Target, change: &Override) -> Result<()> {
         match change {
-            Override::Variable { name, value } => {
-                if target.recipes.contains_key(name) || target.groups.contains_key(name) {
-                    let what = format!("--set: `{name}` is a program; say what of it is {value}");
-                    return Err(Failure::new(Kind::Data, what).next(format!("--set {name}.version={value}")).into());
-                }
-                if !self.vars.contains_key(name) {
-                    return Err(wrong_set(target, "a variable", name, self.vars.keys()));
-                }
-                self.vars.insert(name.clone(), value.clone());
-            }
+            // Resolved with the other variables.
+            Override::Variable { .. } => {}
             Override::Program { name, value } if target.groups.contains_key(name) => {
                 self.move_group(target, name, value)?
             }
@@ -171,7 +165,7 @@ fn wrong_set<'a>(target: &Target, what: &str, name: &Name, known: impl Iterator<
 }
 
 /// Fills in what the recipe decides, and checks that all of it exists.
-fn finish(project: &Project, name: Name, program: Program, vars: &BTreeMap<Name, Value>) -> Result<Choice> {
+fn finish(project: &Project, name: Name, program: Program, settings: Option<&Settings>) -> Result<Choice> {
     let recipe = project.recipe(name.as_str())?;
     let release = project.release(recipe, &program.version)?;
     let toolchain = project.c_toolchain(program.toolchain.as_str())?;
@@ -190,9 +184,13 @@ fn finish(project: &Project, name: Name, program: Program, vars: &BTreeMap<Name,
     if let Some(go) = &go {
         check_arch(project.go_toolchain(go.as_str())?, program.arch)?;
     }
-    let own = recipe.vars.iter().map(|(name, default)| (name.clone(), vars.get(name).unwrap_or(default).clone()));
+    let mut vars = BTreeMap::new();
+    for (name, default) in &recipe.vars {
+        let set = settings.map(|settings| settings.word(name)).transpose()?.flatten();
+        vars.insert(name.clone(), set.unwrap_or_else(|| default.clone()));
+    }
     let (version, arch, toolchain) = (program.version, program.arch, program.toolchain);
-    Ok(Choice { recipe: name, version, arch, toolchain, go, vars: own.collect() })
+    Ok(Choice { recipe: name, version, arch, toolchain, go, vars })
 }
 
 /// One program by its name: the newest version for aarch64, unless said otherwise.
@@ -210,7 +208,7 @@ pub fn choose_one(
         toolchain: toolchain_name(project, toolchain)?,
         go: None,
     };
-    finish(project, recipe.name.clone(), program, &BTreeMap::new())
+    finish(project, recipe.name.clone(), program, None)
 }
 
 fn toolchain_name(project: &Project, asked: Option<&str>) -> Result<Name> {

@@ -5,12 +5,19 @@
 
 pub mod build;
 pub mod choice;
+pub mod fill;
+pub mod settings;
 pub mod step;
 
 pub use build::plan;
 pub use choice::{Choice, Override, choose, choose_one};
+pub use fill::{Filled, fill};
+pub use settings::{Changes, Settings};
 pub use step::{Input, Plan, Step};
 
 /// The one time that everything made here carries, in seconds since 1970: 2020-01-01 00:00:00 UTC.
 /// Any fixed moment would do; this one is after every tool's idea of "too old" (zip begins in 1980).
 pub const EPOCH: u64 = 1_577_836_800;
+
+/// The version of this program, and so of what it packs.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -3,7 +3,7 @@
 //! The bytes depend on the content alone: entries are sorted, and the gzip header carries neither time
 //! nor name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -14,17 +14,15 @@ use sha2::Digest;
 
 use crate::data::project::BoardFile;
 use crate::data::types::{Arch, ImageName, Name, RelPath, Sha256, Version};
+use crate::data::variable::Setting;
 use crate::error::{Context, Result, bail};
 use crate::interrupt;
-use crate::plan::{Input, Plan};
+use crate::plan::{Input, Plan, Settings, VERSION};
 use crate::run::build::{Built, Entry};
 use crate::run::store::{Store, fill_atomic, hash_file, write_atomic};
 
 use super::image::{Content, Packed, Planned};
 use super::tarball::Tarball;
-
-/// The version of this program, and so of what it packs.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// One program of the bundle: its plan, and its result unless its source could not be had.
 #[derive(Debug)]
@@ -39,7 +37,12 @@ pub struct Part {
 pub struct Contents {
     pub target: Name,
     pub parts: Vec<Part>,
+    /// The board's own files, those that are filled in among them.
     pub board_files: BTreeMap<RelPath, BoardFile>,
+    /// What they were filled in with.
+    pub settings: Settings,
+    /// What is still to be filled in, on the board.
+    pub secrets: BTreeSet<Name>,
     /// Path in the bundle → the image whose archive goes there.
     pub images: BTreeMap<RelPath, Planned>,
     /// Whether the programs are built in a sandbox.
@@ -71,6 +74,10 @@ struct Manifest<'a> {
     sandbox: &'static str,
     missing: Vec<Missing<'a>>,
     missing_images: Vec<MissingImage<'a>>,
+    /// The variables that the board's files were filled in with.
+    settings: BTreeMap<&'a Name, &'a Setting>,
+    /// The secrets that those files still lack, by name.
+    secrets: &'a BTreeSet<Name>,
     programs: Vec<Program<'a>>,
     images: Vec<ImageFile<'a>>,
     files: Vec<File<'a>>,
@@ -174,12 +181,15 @@ impl Contents {
 
     /// The same from the builds' keys alone, before anything is built: is there anything to do?
     pub fn key_of<'a>(&self, keys: impl Iterator<Item = Option<&'a Sha256>>) -> Sha256 {
-        let mut text = format!("bundle 2: {}\n", self.complete_name());
+        let mut text = format!("bundle 3: {}\n", self.complete_name());
         for key in keys {
             text.push_str(&format!("part {}\n", key.map_or("missing", Sha256::as_str)));
         }
         for (path, file) in &self.board_files {
             text.push_str(&format!("file {path} {} {}\n", mode(file.executable), Sha256::of(&file.bytes)));
+        }
+        for one in self.settings.iter() {
+            text.push_str(&format!("setting {} {:?}\n", one.variable.name, one.value));
         }
         for (path, image) in &self.images {
             text.push_str(&format!("image {path} {}\n", Sha256::of(image.text())));
@@ -298,6 +308,8 @@ impl Contents {
             sandbox: if self.sandbox { "namespaces" } else { "off" },
             missing: self.missing().map(Part::missing).collect(),
             missing_images: self.missing_images().map(|(path, image)| MissingImage::of(path, image)).collect(),
+            settings: self.settings.iter().filter_map(|one| Some((&one.variable.name, one.value.as_ref()?))).collect(),
+            secrets: &self.secrets,
             programs: built().map(|(part, built)| part.program(built)).collect(),
             images: images.iter().map(|(path, packed)| ImageFile::of(path, &self.images[*path], packed)).collect(),
             files,
