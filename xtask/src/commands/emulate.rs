@@ -18,7 +18,7 @@ use crate::run::store::{self, Store};
 use crate::ship::board::agent::Agent;
 use crate::ship::board::emulator::{AGENT, connect, console};
 use crate::ship::emulator::acceptance::{Bench, Board, Check, Checks, Outcome, Verdict};
-use crate::ship::emulator::kernel::{Ready, Source};
+use crate::ship::emulator::kernel::{self, Ready, Source};
 use crate::ship::emulator::machine::{self, Machine};
 use crate::ship::emulator::report::{self, Scene};
 use crate::ui::Ui;
@@ -41,30 +41,31 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
     let store = Store::open(&Store::default_root()?)?;
     let _use = store.in_use()?;
     let bundle = find_bundle(project, target, args.bundle.as_deref())?;
+    let facts = facts(&bundle)?;
     let dir = machine::folder(&store, target.name.as_str());
     if args.attach {
         let socket = connect(&dir, AGENT).map_err(|_| not_running(target))?;
         let mut agent = Agent::hello(socket, ATTACH)?;
-        let mut bench = Bench::new(&checks, files(&bundle), HALT.to_owned());
+        let mut bench = Bench::new(&checks, files(&bundle), &facts, HALT);
         let outcomes = run(&mut bench, &chosen, &mut Board::Attached(&mut agent), ui)?;
         return verdict(&outcomes);
     }
     let fetcher = Fetcher::new(store.clone(), args.places.mirror.clone(), args.places.offline, ui.clone())?;
     let source = Source { store: &store, fetcher: &fetcher, ui };
-    let kernel = source.kernel(emulator, args.kernel.as_deref())?;
+    let ready = source.kernel(emulator, args.kernel.as_deref())?;
     let _lock = only_one(&store, target, &dir)?;
-    let initramfs = source.initramfs(project, emulator, &kernel, &bundle)?;
-    let mut machine = Machine::new(emulator, dir, &kernel.image, &initramfs, args.memory)?;
-    start(&mut machine, &kernel, ui)?;
+    let initramfs = source.initramfs(project, emulator, &ready, &bundle)?;
+    let mut machine = Machine::new(emulator, dir, &ready.image, &initramfs, args.memory)?;
+    start(&mut machine, &ready, ui)?;
     if args.shell {
         return shell(machine, target, ui);
     }
-    let mut bench = Bench::new(&checks, files(&bundle), HALT.to_owned());
+    let mut bench = Bench::new(&checks, files(&bundle), &facts, HALT);
     let outcomes = run(&mut bench, &chosen, &mut Board::Ours(&mut machine), ui);
     keep_console(project, target, &machine)?;
     let outcomes = outcomes?;
     let complete = chosen.len() == checks.all.len();
-    let scene = scene(target, emulator, &kernel, &bundle, complete)?;
+    let scene = scene(target, emulator, &ready, &bundle, complete)?;
     write_report(project, &scene, &outcomes, ui)?;
     if args.keep && machine.is_running() {
         keep(machine, target, ui)?;
@@ -131,6 +132,12 @@ fn find_bundle(project: &Project, target: &Target, named: Option<&Path>) -> Resu
 /// What checks can be sent.
 fn files(bundle: &Path) -> BTreeMap<String, PathBuf> {
     [("bundle.tar.gz".to_owned(), bundle.to_owned())].into()
+}
+
+/// What every check knows of the bundle: its hash, and its one top folder.
+fn facts(bundle: &Path) -> Result<BTreeMap<&'static str, String>> {
+    let top = kernel::top_folder(bundle)?;
+    Ok([("BUNDLE_SHA256", store::hash_file(bundle)?.to_string()), ("BUNDLE_TOP", top)].into())
 }
 
 fn not_running(target: &Target) -> anyhow::Error {

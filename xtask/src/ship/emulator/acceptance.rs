@@ -158,8 +158,10 @@ pub struct Bench<'a> {
     /// What can be sent, by the name that it has on the board.
     pub files: BTreeMap<String, PathBuf>,
     sent: Vec<String>,
+    /// What the scripts know besides, lines of shell assignments.
+    facts: String,
     /// The command that shuts the board down in order.
-    pub halt: String,
+    halt: String,
 }
 
 /// The board under test.
@@ -180,8 +182,15 @@ impl Board<'_> {
 }
 
 impl<'a> Bench<'a> {
-    pub fn new(checks: &'a Checks, files: BTreeMap<String, PathBuf>, halt: String) -> Self {
-        Self { checks, files, sent: Vec::new(), halt }
+    /// `facts` are variables that every script has.
+    pub fn new(
+        checks: &'a Checks,
+        files: BTreeMap<String, PathBuf>,
+        facts: &BTreeMap<&str, String>,
+        halt: &str,
+    ) -> Self {
+        let facts = facts.iter().map(|(name, value)| format!("{name}={}\n", quote(value))).collect();
+        Self { checks, files, sent: Vec::new(), facts, halt: halt.to_owned() }
     }
 
     /// Runs one check. An error only if no other can be run after it.
@@ -240,7 +249,7 @@ impl<'a> Bench<'a> {
             }
         }
         for stage in 1..=STAGES {
-            let head = format!("STAGE={stage}\nCHECK={}\nFOLDER={FOLDER}\n", quote(check.name.as_str()));
+            let head = format!("STAGE={stage}\nCHECK={}\nFOLDER={FOLDER}\n{}", quote(check.name.as_str()), self.facts);
             let script = format!("{head}{}\n{}", self.checks.library, check.script);
             let (status, output) = board.agent()?.run(&script, check.limit)?;
             let output = String::from_utf8_lossy(&output).into_owned();

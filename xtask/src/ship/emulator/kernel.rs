@@ -167,6 +167,15 @@ fn unpacked(file: &Path, only: Option<RelPath>, into: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The one folder that all of a bundle is in.
+pub fn top_folder(bundle: &Path) -> Result<String> {
+    let reading = || format!("read {}", bundle.display());
+    let mut tar = tar::Archive::new(MultiGzDecoder::new(std::io::BufReader::new(fs::File::open(bundle)?)));
+    let first = tar.entries().with_context(reading)?.next().with_context(reading)?.with_context(reading)?;
+    let path = first.path().with_context(reading)?.to_string_lossy().into_owned();
+    Ok(path.split('/').next().unwrap_or_default().to_owned())
+}
+
 /// Files of a bundle, by their paths in its one top folder.
 fn bundle_files(bundle: &Path, wanted: &[&RelPath]) -> Result<BTreeMap<String, Vec<u8>>> {
     let reading = || format!("read {}", bundle.display());
