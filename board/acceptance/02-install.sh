@@ -2,6 +2,7 @@
 # limit: 600
 # needs: kernel
 # sends: bundle.tar.gz
+# shellcheck shell=sh source=board/acceptance/lib.sh disable=SC2016,SC2153,SC2154
 [ "$(sha256sum <"$FOLDER/bundle.tar.gz" | cut -d' ' -f1)" = "$BUNDLE_SHA256" ] || fail "the bundle arrived damaged"
 # As a person begins: busybox and the script out of the tarball, then the script itself.
 INCOMING=$BOARD_DIR/incoming

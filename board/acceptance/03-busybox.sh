@@ -1,6 +1,7 @@
 # proves: busybox runs on the board: every applet that it lists answers
 # limit: 300
 # needs: install
+# shellcheck shell=sh source=board/acceptance/lib.sh disable=SC2016,SC2153,SC2154
 count=0
 for applet in $(busybox --list); do
     # An applet that is not there says so and gives 127.

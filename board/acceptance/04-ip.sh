@@ -1,6 +1,7 @@
 # proves: ip configures addresses, rules, bridges and veth pairs
 # limit: 120
 # needs: install
+# shellcheck shell=sh source=board/acceptance/lib.sh disable=SC2016,SC2153,SC2154
 must ip link add emu0 type bridge
 must ip link add emu1 type veth peer name emu2
 must ip link set emu1 master emu0

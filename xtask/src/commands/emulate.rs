@@ -32,7 +32,7 @@ const ATTACH: std::time::Duration = std::time::Duration::from_secs(60);
 pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
     let target = project.target(&args.target)?;
     let emulator = project.emulator(target)?;
-    let checks = Checks::read(project, &emulator.acceptance.folder)?;
+    let checks = Checks::read(&project.root, &emulator.acceptance.folder)?;
     if args.list {
         list(emulator, &checks, ui);
         return Ok(());

@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 
 use super::machine::Machine;
-use crate::data::project::Project;
 use crate::data::text::{Text, unknown};
 use crate::data::types::{Name, RelPath};
 use crate::error::{Context, Failure, Kind, Result, bail, is_interrupt};
@@ -114,8 +113,9 @@ pub struct Checks {
 }
 
 impl Checks {
-    pub fn read(project: &Project, folder: &RelPath) -> Result<Self> {
-        let dir = project.root.join(folder);
+    /// Reads `folder` of the checkout at `root`.
+    pub fn read(root: &Path, folder: &RelPath) -> Result<Self> {
+        let dir = root.join(folder);
         let mut files: Vec<String> = Vec::new();
         for entry in fs::read_dir(&dir)? {
             files.push(entry?.file_name().to_string_lossy().into_owned());
