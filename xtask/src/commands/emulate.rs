@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use serde_json::json;
 
+use super::build::{Workshop, build_one};
 use crate::cli;
 use crate::data::emulator::Emulator;
 use crate::data::project::Project;
 use crate::data::target::Target;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
+use crate::plan;
 use crate::run::fetch::Fetcher;
 use crate::run::process::Spawn;
 use crate::run::store::{self, Store};
@@ -46,7 +48,8 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
     if args.attach {
         let socket = connect(&dir, AGENT).map_err(|_| not_running(target))?;
         let mut agent = Agent::hello(socket, ATTACH)?;
-        let mut bench = Bench::new(&checks, files(&bundle), &facts, HALT);
+        let files = files(project, target, emulator, &chosen, args, &bundle, ui)?;
+        let mut bench = Bench::new(&checks, files, &facts, HALT);
         let outcomes = run(&mut bench, &chosen, &mut Board::Attached(&mut agent), ui)?;
         return verdict(&outcomes);
     }
@@ -54,13 +57,14 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
     let source = Source { store: &store, fetcher: &fetcher, ui };
     let ready = source.kernel(emulator, args.kernel.as_deref())?;
     let _lock = only_one(&store, target, &dir)?;
+    let files = files(project, target, emulator, &chosen, args, &bundle, ui)?;
     let initramfs = source.initramfs(project, emulator, &ready, &bundle)?;
     let mut machine = Machine::new(emulator, dir, &ready.image, &initramfs, args.memory)?;
     start(&mut machine, &ready, ui)?;
     if args.shell {
         return shell(machine, target, ui);
     }
-    let mut bench = Bench::new(&checks, files(&bundle), &facts, HALT);
+    let mut bench = Bench::new(&checks, files, &facts, HALT);
     let outcomes = run(&mut bench, &chosen, &mut Board::Ours(&mut machine), ui);
     keep_console(project, target, &machine)?;
     let outcomes = outcomes?;
@@ -129,9 +133,28 @@ fn find_bundle(project: &Project, target: &Target, named: Option<&Path>) -> Resu
     }
 }
 
-/// What checks can be sent.
-fn files(bundle: &Path) -> BTreeMap<String, PathBuf> {
-    [("bundle.tar.gz".to_owned(), bundle.to_owned())].into()
+/// What the chosen checks are sent: the bundle, and programs that are built for them.
+fn files(
+    project: &Project,
+    target: &Target,
+    emulator: &Emulator,
+    chosen: &[&Check],
+    args: &cli::Emulate,
+    bundle: &Path,
+    ui: &Ui,
+) -> Result<BTreeMap<String, PathBuf>> {
+    let mut files: BTreeMap<String, PathBuf> = [("bundle.tar.gz".to_owned(), bundle.to_owned())].into();
+    for (name, program) in &emulator.acceptance.programs {
+        let wanted = chosen.iter().any(|check| check.sends.iter().any(|sent| sent == name.as_str()));
+        let Some(selection) = target.recipes.get(&program.recipe).filter(|_| wanted && !args.shell) else { continue };
+        let version = Some(selection.version.get_ref());
+        let choice = plan::choose_one(project, program.recipe.as_str(), version, Some(program.arch), None)?;
+        let plan = plan::plan(project, &choice)?;
+        let workshop = Workshop::open(project, &args.places, None, false, ui)?;
+        let built = workshop.with_builder(|builder| build_one(builder, &plan))?;
+        files.insert(name.to_string(), built.files.join(&program.file));
+    }
+    Ok(files)
 }
 
 /// What every check knows of the bundle: its hash, and its one top folder.

@@ -128,6 +128,18 @@ pub struct Acceptance {
     pub folder: RelPath,
     /// The checks of the short list; all of them are the long one.
     pub short: Vec<Name>,
+    /// Programs that are built for checks, by the name that they have on the board.
+    #[serde(default)]
+    pub programs: BTreeMap<RelPath, Program>,
+}
+
+/// One file of a program that a target has, built for another architecture.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    pub recipe: Name,
+    pub arch: Arch,
+    pub file: RelPath,
 }
 
 impl Emulator {
