@@ -12,7 +12,17 @@ check_board() {
                 "Take $name out of the target's bind_dirs and build the bundle again. Nothing was changed."
         fi
     done
+    check_daemon_json
     check_data_device
+}
+
+# Never a port that gives the board to whoever asks.
+check_daemon_json() {
+    json=$SLOT/etc/docker/daemon.json
+    [ -f "$json" ] || die "read $json" "the file is missing" "Build the bundle again (cargo xtask bundle). Nothing was changed."
+    ! grep -q 'tcp://' "$json" || grep -q '"tlsverify": *true' "$json" || die "start dockerd" \
+        "$json opens a TCP port without tlsverify, and everyone on the network would be root here" \
+        "See docs/board.md, Docker over the network. Nothing was changed."
 }
 
 id_of_user() { awk '$1 == "Uid:" { print $3 }' /proc/self/status; }
@@ -148,7 +158,7 @@ check_data_device() {
     # At boot, a card is found some seconds after init has begun.
     while [ ! -e "$data_device" ] && [ "$(seconds)" -lt 30 ]; do sleep 1; done
     [ -e "$data_device" ] || die "mount $data_device on $data_root" "there is no $data_device" \
-        "Is the card in? Block devices here: $(ls /dev/block 2>/dev/null | tr '\n' ' '). Another: build with --set data_device=…"
+        "Is the card in? In /dev/block: $(devices). Another: build with --set data_device=…"
     [ -b "$data_device" ] || die "mount $data_device on $data_root" "it is no block device" "Build with --set data_device=…"
     probe_data
     if [ "$DATA_TYPE" = "$data_filesystem" ]; then
@@ -171,6 +181,11 @@ check_data_device() {
         "If nothing on it is needed: slipway up --format${DATA_TYPE:+=$DATA_TYPE}"
     find_mkfs || die "$refuse" "this board has no mkfs.$data_filesystem" \
         "Format it on another machine: mkfs.$data_filesystem DEVICE; then: slipway up"
+}
+
+devices() {
+    found=$(ls /dev/block 2>/dev/null | tr '\n' ' ')
+    say "${found:-nothing}"
 }
 
 # Where another partition of the data device's disk is mounted.
@@ -225,7 +240,7 @@ data_advice() {
     if grep -qw "$data_filesystem" /proc/filesystems; then
         say "The file system may be damaged: check it on another machine, or see dmesg | tail"
     else
-        say "This kernel has no $data_filesystem: see docs/board.md, Kernel"
+        say "This kernel has no $data_filesystem: see docs/board.md, section 1"
     fi
 }
 
@@ -283,7 +298,7 @@ prepare_cgroups() {
     [ -z "$missing" ] || say "this kernel has no cgroup controller:$missing (containers run without)"
     case " $missing " in
     *' devices '*) die "mount cgroups" "this kernel has no devices controller, and containers cannot do without" \
-        "Build it with CONFIG_CGROUP_DEVICE: see docs/board.md, Kernel" ;;
+        "Build it with CONFIG_CGROUP_DEVICE: see docs/board.md, section 1" ;;
     esac
     mount_beside_the_first
     start_cpusets
