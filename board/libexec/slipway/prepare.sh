@@ -328,8 +328,9 @@ mount_hierarchy() {
     done
 }
 
-# runc of Docker 18.09, and others of its age, look for every controller beside the hierarchy that is mounted first.
-# If that is one that OpenHarmony mounted in /dev, the others are mounted there too.
+# runc of Docker 18.09, and containerd to this day, look for every controller beside the hierarchy that is mounted
+# first, under the controller's name. If that is one that OpenHarmony mounted in /dev, the others are mounted there too,
+# and what has another name there (memory is in /dev/memcg) gets its own by a link.
 mount_beside_the_first() {
     first=$(hierarchies | head -n 1)
     first=${first%% *} first=${first%/*}
@@ -338,6 +339,10 @@ mount_beside_the_first() {
         case $controller in systemd | name=*) continue ;; esac
         case " $missing " in *" $controller "*) continue ;; esac
         mount_hierarchy "$controller" "$first"
+        [ ! -e "$first/$controller" ] || continue
+        hierarchy_of "$controller" "$first"
+        note "$JOURNAL" link "$first/$controller" "${H_OURS#"$first"/}"
+        ln -s "${H_OURS#"$first"/}" "$first/$controller"
     done
 }
 
