@@ -114,6 +114,9 @@ pub struct Which {
 pub struct Fetch {
     #[command(flatten)]
     pub target: TargetArgs,
+    /// Also what the emulated board is made of: a kernel, a shell
+    #[arg(long)]
+    pub emulator: bool,
     #[command(flatten)]
     pub places: Places,
     /// The C toolchain [default: the one that says so in toolchains/]
@@ -274,6 +277,9 @@ pub struct Emulate {
     /// The board's memory in MiB
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(256..))]
     pub memory: Option<u32>,
+    /// Pin the kernels that Debian's archive has now, in emulators/, and boot nothing
+    #[arg(long, conflicts_with_all = ["only", "short", "list", "shell", "keep", "attach"])]
+    pub renew_kernel: bool,
     /// The kernel's series [default: the first that can be had]
     #[arg(long, value_name = "SERIES")]
     pub kernel: Option<String>,

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::emulate;
+use crate::data::emulator::Emulator;
 use crate::data::project::Project;
 use crate::data::recipe::{Recipe, Source};
 use crate::data::source::Origin;
 use crate::data::toolchain::Toolchain;
-use crate::data::types::Arch;
+use crate::data::types::{Arch, Name};
 use crate::error::{Failure, Kind, Result};
 use crate::run::store::Store;
 use crate::run::{check, fetch, process, sandbox, tools};
@@ -44,6 +46,7 @@ pub fn doctor(project: &Project, ui: &Ui) -> Result<()> {
     let mut findings = vec![machine(), store(), caged(), shell_tools(), host_cc()];
     findings.extend(Arch::ALL.into_iter().filter(|arch| !arch.is_native()).map(qemu));
     findings.extend([apt(project), pip(project), git()]);
+    findings.extend(emulators(project));
     findings.extend(cross_compilers(project));
     let mut text = String::new();
     for finding in &findings {
@@ -198,6 +201,21 @@ fn git() -> Finding {
         Some(path) => good("git", path.display().to_string()),
         None => lack("git", State::Weak, "sources that are pinned by commit cannot be fetched", "apt-get install git"),
     }
+}
+
+/// What `emulate` needs of this machine; nothing else does.
+fn emulators(project: &Project) -> Vec<Finding> {
+    let finding = |(name, emulator): (&Name, &Emulator)| match emulate::lacks(emulator).as_slice() {
+        [] => good("emulator", format!("{name}: {}", emulator.qemu.program)),
+        lacks => {
+            let programs: Vec<&str> = lacks.iter().map(|(program, _)| program.as_str()).collect();
+            let mut mends: Vec<&str> = lacks.iter().map(|(_, mend)| mend.as_str()).collect();
+            mends.dedup();
+            let detail = format!("{name}: no {}; bundles cannot be tried on an emulated board", programs.join(", no "));
+            lack("emulator", State::Weak, detail, &mends.join("; "))
+        }
+    };
+    project.emulators.iter().map(finding).collect()
 }
 
 /// Toolchains of the host are a choice, so their absence is no lack: it is told, with how to get them.

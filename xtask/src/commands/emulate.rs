@@ -8,9 +8,10 @@ use serde_json::json;
 
 use super::build::{Workshop, build_one};
 use crate::cli;
-use crate::data::emulator::Emulator;
+use crate::data::emulator::{Emulator, Kernel};
 use crate::data::project::Project;
 use crate::data::target::Target;
+use crate::data::text::Text;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
 use crate::plan;
@@ -38,6 +39,9 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
     if args.list {
         list(emulator, &checks, ui);
         return Ok(());
+    }
+    if args.renew_kernel {
+        return renew(project, target, emulator, args, ui);
     }
     let chosen = choose(emulator, &checks, args)?;
     let store = Store::open(&Store::default_root()?)?;
@@ -75,6 +79,34 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
         keep(machine, target, ui)?;
     }
     verdict(&outcomes)
+}
+
+/// Moves the pins of the emulator's kernels to what the archive has now.
+fn renew(project: &Project, target: &Target, emulator: &Emulator, args: &cli::Emulate, ui: &Ui) -> Result<()> {
+    let store = Store::open(&Store::default_root()?)?;
+    let _use = store.in_use()?;
+    let fetcher = Fetcher::new(store, args.places.mirror.clone(), args.places.offline, ui.clone())?;
+    let name = target.emulator.as_ref().map(|name| name.get_ref().as_str()).context("an emulator has a name")?;
+    let shown = format!("emulators/{name}.toml");
+    let path = project.root.join(&shown);
+    let before = fs::read_to_string(&path)?;
+    let mut text = before.clone();
+    let wanted = |kernel: &&Kernel| args.kernel.as_deref().is_none_or(|series| series == kernel.series);
+    for kernel in emulator.kernels.iter().filter(wanted) {
+        let now = fetcher.newest(&kernel.suite, emulator.arch, &kernel.newest)?;
+        let pin = [now.package.as_str(), now.version.as_str(), now.file.as_str(), now.sha256.as_str()];
+        text = kernel.renewed(&text, pin).with_context(|| {
+            format!("{} stands for {} now, which is not called like {}", kernel.newest, now.package, kernel.package)
+        })?;
+    }
+    // What is written must be read again.
+    Emulator::parse(name.parse().context("an emulator's name")?, &Text::new(shown.clone(), text.clone()))?;
+    let state = if text == before { "as it was" } else { "renewed" };
+    if text != before {
+        store::write_atomic(&path, text.as_bytes())?;
+    }
+    ui.result(&format!("{shown}: {state}"), json!({"event": "result", "file": path, "state": state}));
+    Ok(())
 }
 
 fn list(emulator: &Emulator, checks: &Checks, ui: &Ui) {

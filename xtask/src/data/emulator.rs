@@ -170,6 +170,21 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// The file's text with this kernel's pin moved to another revision: `(package, version, file, sha256)`. `None` if
+    /// the new package is not called as this one is.
+    pub fn renewed(&self, text: &str, [package, version, file, sha256]: [&str; 4]) -> Option<String> {
+        let prefix = self.package.as_str().strip_suffix(self.release())?;
+        let release = package.strip_prefix(prefix)?;
+        Some(
+            text.replace(self.file.as_str(), file)
+                .replace(self.sha256.as_str(), sha256)
+                .replace(&format!("\"{}\"", self.version), &format!("\"{version}\""))
+                .replace(self.release(), release),
+        )
+    }
+}
+
 impl Extra {
     /// The package's file.
     pub fn pinned(&self, arch: Arch) -> Pinned {
@@ -188,4 +203,27 @@ fn pinned(
     let (suite, package, version) = (suite.clone(), package.clone(), version.clone());
     let origin = Origin::Deb(DebianBinary { suite, arch, package, version });
     Pinned { file: file.as_str().to_owned(), sha256: sha256.clone(), origins: vec![origin] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_renewed_wherever_it_is_named() {
+        let text = "suite = \"s\"\npackage = \"linux-image-6.1.0-1-arm64\"\nversion = \"6.1.2-1\"\n\
+                    file = \"linux-image-6.1.0-1-arm64_6.1.2-1_arm64.deb\"\nsha256 = \"OLD\"\nseries = \"6.1\"\n\
+                    image = \"boot/vmlinuz-6.1.0-1-arm64\"\nmodules = \"lib/modules/6.1.0-1-arm64\"\nnewest = \"n\"\n";
+        let (old, new) = (Sha256::of("old"), Sha256::of("new"));
+        let text = text.replace("OLD", old.as_str());
+        let kernel: Kernel = toml::from_str(&text).unwrap();
+        let file = "linux-image-6.1.0-2-arm64_6.1.5-1_arm64.deb";
+        let renewed = kernel.renewed(&text, ["linux-image-6.1.0-2-arm64", "6.1.5-1", file, new.as_str()]).unwrap();
+        let kernel: Kernel = toml::from_str(&renewed).unwrap();
+        assert_eq!((kernel.release(), kernel.version.as_str()), ("6.1.0-2-arm64", "6.1.5-1"));
+        assert_eq!((kernel.file.as_str(), kernel.image.as_str()), (file, "boot/vmlinuz-6.1.0-2-arm64"));
+        assert_eq!((kernel.sha256, kernel.series.as_str()), (new.clone(), "6.1"));
+        let other = ["linux-headers-6.1", "6.1.5-1", file, new.as_str()];
+        assert!(toml::from_str::<Kernel>(&text).unwrap().renewed(&text, other).is_none());
+    }
 }

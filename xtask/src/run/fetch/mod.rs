@@ -24,7 +24,7 @@ pub use http::Limits;
 
 use crate::data::lock;
 use crate::data::source::{Git, Origin, Pinned};
-use crate::data::types::{Name, Package, Version};
+use crate::data::types::{Arch, Name, Package, Sha256, Version};
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
 use crate::run::process;
@@ -69,6 +69,15 @@ impl Clients {
     fn get(&self, program: &str) -> PathBuf {
         self.find(program).unwrap_or_else(|| program.into())
     }
+}
+
+/// A revision of a binary package as the archive has it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    pub package: String,
+    pub version: String,
+    pub file: String,
+    pub sha256: Sha256,
 }
 
 /// Everything that was wanted at once, each with its own outcome.
@@ -198,6 +207,20 @@ impl Fetcher {
         let lock = self.debian.resolve(suite, package, self.trust, &task).with_context(resolve)?;
         task.done(&format!("{}, {} libraries", lock.version, lock.library.len()));
         Ok(lock)
+    }
+
+    /// The binary package that another one stands for in its newest revision.
+    pub fn newest(&self, suite: &Name, arch: Arch, stands_for: &Package) -> Result<Newest> {
+        let resolve = || format!("look what {stands_for} is in {suite}");
+        if self.offline {
+            let what = "only Debian's archive knows what it has now, and it is not asked: offline";
+            return Err(Failure::new(Kind::Source, what)).with_context(resolve);
+        }
+        let task = self.ui.task("resolve", format!("{stands_for} in {suite}"));
+        let shelf = Shelf { suite: suite.clone(), arch };
+        let newest = self.debian.follow(&shelf, stands_for, self.trust, &task).with_context(resolve)?;
+        task.done(&format!("{} {}", newest.package, newest.version));
+        Ok(newest)
     }
 
     /// All of them, `threads` at a time. No failure stops the others.

@@ -60,7 +60,14 @@ impl Source<'_> {
             }
         }
         let what = format!("no kernel for the emulated board could be had:\n\n{}", missing.join("\n\n"));
-        Err(Failure::new(Kind::Source, what)
+        let mut failure = Failure::new(Kind::Source, what);
+        for kernel in &emulator.kernels {
+            // Where the archive cannot be asked, the answers above say why.
+            if let Ok(now) = self.fetcher.newest(&kernel.suite, emulator.arch, &kernel.newest) {
+                failure.message.push_str(&format!("\n\n{} has {} {} now", kernel.suite, now.package, now.version));
+            }
+        }
+        Err(failure
             .next("cargo xtask emulate --renew-kernel --target …   (pins what Debian's archive has now)")
             .next("--mirror DIR, a folder with one of these files")
             .into())
