@@ -17,6 +17,7 @@ trap clean EXIT
 # kernel that prints them, but the readers cannot tell.
 cat "$stat" >"$FOLDER/memory.stat"
 printf 'Anon:\t        5678 kB\nFile:\t           0 kB\nzram:\t       12345 kB\nEswap:\t           0 kB\n' >>"$FOLDER/memory.stat"
+[ ! -f "$FOLDER/lines" ] || cat "$FOLDER/lines" >>"$FOLDER/memory.stat" # what a break adds
 must mount -o bind "$FOLDER/memory.stat" "$stat"
 mounted=yes
 grep -q '^Anon:' "$stat" || fail "the lines are not in $stat"

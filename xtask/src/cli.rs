@@ -262,6 +262,9 @@ pub struct Emulate {
     /// Run the short list instead of all checks
     #[arg(long)]
     pub short: bool,
+    /// Break something on the board (all that is known, or NAME) and see that a check finds it
+    #[arg(long = "break", value_name = "NAME", num_args = 0.., conflicts_with_all = ["only", "short", "shell"])]
+    pub breaks: Option<Vec<String>>,
     /// Tell which checks there are, and run none
     #[arg(long)]
     pub list: bool,
@@ -271,8 +274,8 @@ pub struct Emulate {
     /// Leave the board running after the checks, until Ctrl-C
     #[arg(long, conflicts_with = "shell")]
     pub keep: bool,
-    /// Run the checks of --only on the board that runs already
-    #[arg(long, requires = "only", conflicts_with_all = ["shell", "keep"])]
+    /// Run the checks of --only, or --break, on the board that runs already
+    #[arg(long, conflicts_with_all = ["shell", "keep"])]
     pub attach: bool,
     /// The board's memory in MiB
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(256..))]

@@ -11,7 +11,7 @@ use crate::cli;
 use crate::data::emulator::{Emulator, Kernel};
 use crate::data::project::Project;
 use crate::data::target::Target;
-use crate::data::text::Text;
+use crate::data::text::{Text, unknown};
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
 use crate::plan;
@@ -54,7 +54,11 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
         let mut agent = Agent::hello(socket, ATTACH)?;
         let files = files(project, target, emulator, &chosen, args, &bundle, ui)?;
         let mut bench = Bench::new(&checks, files, &facts, HALT);
-        let outcomes = run(&mut bench, &chosen, &mut Board::Attached(&mut agent), ui)?;
+        let mut board = Board::Attached(&mut agent);
+        if args.breaks.is_some() {
+            return verdict(&break_all(&mut bench, args, &mut board, &[], ui)?);
+        }
+        let outcomes = run(&mut bench, &chosen, &mut board, ui)?;
         return verdict(&outcomes);
     }
     let fetcher = Fetcher::new(store.clone(), args.places.mirror.clone(), args.places.offline, ui.clone())?;
@@ -69,7 +73,13 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
         return shell(machine, target, ui);
     }
     let mut bench = Bench::new(&checks, files, &facts, HALT);
-    let outcomes = run(&mut bench, &chosen, &mut Board::Ours(&mut machine), ui);
+    let mut board = Board::Ours(&mut machine);
+    let mut outcomes = run(&mut bench, &chosen, &mut board, ui);
+    if let (Some(_), Ok(before)) = (&args.breaks, &outcomes) {
+        verdict(before)?;
+        outcomes = break_all(&mut bench, args, &mut board, before, ui);
+        return verdict(&outcomes?);
+    }
     keep_console(project, target, &machine)?;
     let outcomes = outcomes?;
     let complete = chosen.len() == checks.all.len();
@@ -113,7 +123,10 @@ fn list(emulator: &Emulator, checks: &Checks, ui: &Ui) {
     let mut text = String::new();
     for check in &checks.all {
         let short = if emulator.acceptance.short.contains(&check.name) { "short" } else { "" };
-        text.push_str(&format!("{:16} {short:6} {}\n", check.name.as_str(), check.proves));
+        text.push_str(&format!("{:18} {short:7} {}\n", check.name.as_str(), check.proves));
+    }
+    for broken in &checks.breaks {
+        text.push_str(&format!("--break {:18} {}\n", broken.name.as_str(), broken.proves));
     }
     let names: Vec<_> =
         checks.all.iter().map(|check| json!({"name": check.name, "proves": check.proves})).collect();
@@ -126,6 +139,13 @@ fn choose<'a>(emulator: &Emulator, checks: &'a Checks, args: &cli::Emulate) -> R
         let chosen = checks.choose(&args.only)?;
         let named = |check: &&Check| args.only.iter().any(|name| name == check.name.as_str());
         return Ok(chosen.into_iter().filter(|check| !args.attach || named(check)).collect());
+    }
+    if let Some(names) = &args.breaks {
+        // What the checks need that must find the breaks; on a board that runs already it has been done.
+        let broken = breaks(checks, names)?;
+        let finders: Vec<String> = broken.iter().filter_map(|broken| broken.caught_by.clone()).collect();
+        let chosen = checks.choose(&finders)?;
+        return Ok(chosen.into_iter().filter(|_| !args.attach).collect());
     }
     if args.short {
         let names: Vec<String> = emulator.acceptance.short.iter().map(ToString::to_string).collect();
@@ -236,6 +256,40 @@ fn run(bench: &mut Bench<'_>, chosen: &[&Check], board: &mut Board<'_>, ui: &Ui)
         }
         if outcome.verdict == Verdict::Failed {
             ui.note("output", &outcome.output);
+        }
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// The breaks with these names; all if none is named.
+fn breaks<'a>(checks: &'a Checks, names: &[String]) -> Result<Vec<&'a Check>> {
+    let known: Vec<&str> = checks.breaks.iter().map(|broken| broken.name.as_str()).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(Failure::new(Kind::Data, unknown("a break", name, known)).into());
+    }
+    let wanted = |broken: &&Check| names.is_empty() || names.iter().any(|name| name == broken.name.as_str());
+    Ok(checks.breaks.iter().filter(wanted).collect())
+}
+
+fn break_all(
+    bench: &mut Bench<'_>,
+    args: &cli::Emulate,
+    board: &mut Board<'_>,
+    before: &[Outcome],
+    ui: &Ui,
+) -> Result<Vec<Outcome>> {
+    let mut outcomes = Vec::new();
+    for broken in breaks(bench.checks, args.breaks.as_deref().unwrap_or_default())? {
+        let task = ui.task("break", broken.name.as_str());
+        let outcome = bench.run_break(broken, board, before)?;
+        let last = outcome.evidence.last().cloned().unwrap_or_default();
+        match outcome.verdict {
+            Verdict::Passed => task.done(&format!("found: {last}")),
+            Verdict::Failed | Verdict::NotRun => {
+                task.failed(&last);
+                ui.note("output", &outcome.output);
+            }
         }
         outcomes.push(outcome);
     }

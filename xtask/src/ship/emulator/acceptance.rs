@@ -48,6 +48,8 @@ pub struct Check {
     pub needs: Vec<String>,
     /// What is sent to the board for it.
     pub sends: Vec<String>,
+    /// Of a break, the check that must fail.
+    pub caught_by: Option<String>,
     script: String,
 }
 
@@ -76,16 +78,20 @@ impl Check {
     /// Reads a check; its name is the file's without the number and the ending.
     fn parse(file: &str, text: &Text) -> Result<Self> {
         let stem = file.strip_suffix(".sh").and_then(|stem| stem.split_once('-')).map(|(_, name)| name);
+        let name = stem.and_then(|stem| stem.parse::<Name>().ok());
+        let name = name.ok_or_else(|| text.wrong(0..0, "a check is called NN-NAME.sh"))?;
+        Self::named(name, text)
+    }
+
+    fn named(name: Name, text: &Text) -> Result<Self> {
         let wrong = |what: String| text.wrong(0..0, what);
-        let name = stem.context("").and_then(|stem| Ok(stem.parse::<Name>()?));
-        let name = name.map_err(|_| wrong("a check is called NN-NAME.sh".to_owned()))?;
         let head: BTreeMap<&str, &str> = text
             .text
             .lines()
             .take_while(|line| line.starts_with('#'))
             .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once(": "))
             .collect();
-        let known = ["proves", "limit", "needs", "sends"];
+        let known = ["proves", "limit", "needs", "sends", "caught-by"];
         if let Some(key) = head.keys().find(|key| !key.contains(' ') && !known.contains(key)) {
             return Err(wrong(unknown("a line of a check's head", key, known)).into());
         }
@@ -101,6 +107,7 @@ impl Check {
             limit: Duration::from_secs(limit),
             needs: words("needs").unwrap_or_default(),
             sends: words("sends").unwrap_or_default(),
+            caught_by: head.get("caught-by").map(|check| check.trim().to_owned()),
             script: text.text.clone(),
         })
     }
@@ -109,6 +116,8 @@ impl Check {
 /// All checks of a folder, in the order of their numbers, and the text that stands before each.
 pub struct Checks {
     pub all: Vec<Check>,
+    /// Scripts that break something on the board, each with the check that must find it.
+    pub breaks: Vec<Check>,
     library: String,
 }
 
@@ -122,7 +131,7 @@ impl Checks {
         }
         files.sort();
         let mut all: Vec<Check> = Vec::new();
-        for file in files.iter().filter(|file| *file != "lib.sh" && !file.starts_with('.')) {
+        for file in files.iter().filter(|file| !["lib.sh", "breaks"].contains(&file.as_str()) && !file.starts_with('.')) {
             let text = Text::new(format!("{folder}/{file}"), fs::read_to_string(dir.join(file))?);
             let check = Check::parse(file, &text)?;
             let before = |name: &&String| !all.iter().any(|other| other.name.as_str() == name.as_str());
@@ -132,7 +141,8 @@ impl Checks {
             }
             all.push(check);
         }
-        Ok(Self { all, library: fs::read_to_string(dir.join("lib.sh"))? })
+        let breaks = read_breaks(&dir.join("breaks"), &format!("{folder}/breaks"), &all)?;
+        Ok(Self { all, breaks, library: fs::read_to_string(dir.join("lib.sh"))? })
     }
 
     /// The checks with these names and all that they need, in order.
@@ -150,6 +160,28 @@ impl Checks {
         }
         Ok(self.all.iter().filter(|check| chosen.contains(&check.name.as_str())).collect())
     }
+}
+
+/// Reads `breaks/NAME.sh`; none if there is no such folder.
+fn read_breaks(dir: &Path, shown: &str, checks: &[Check]) -> Result<Vec<Check>> {
+    let mut breaks = Vec::new();
+    if !dir.is_dir() {
+        return Ok(breaks);
+    }
+    for entry in fs::read_dir(dir)? {
+        let file = entry?.file_name().to_string_lossy().into_owned();
+        let text = Text::new(format!("{shown}/{file}"), fs::read_to_string(dir.join(&file))?);
+        let name = file.strip_suffix(".sh").and_then(|stem| stem.parse().ok());
+        let one = Check::named(name.ok_or_else(|| text.wrong(0..0, "a break is called NAME.sh"))?, &text)?;
+        let caught_by = one.caught_by.as_deref().unwrap_or_default();
+        if !checks.iter().any(|check| check.name.as_str() == caught_by) {
+            let known: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
+            return Err(text.wrong(0..0, unknown("a check, for `# caught-by: …`", caught_by, known)).into());
+        }
+        breaks.push(one);
+    }
+    breaks.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(breaks)
 }
 
 /// A board on which checks are run, and what they are given.
@@ -223,6 +255,49 @@ impl<'a> Bench<'a> {
         Ok(outcome)
     }
 
+    /// Breaks something, runs the check that must find it, and mends it again; passed if the check failed.
+    pub fn run_break(&mut self, broken: &Check, board: &mut Board<'_>, before: &[Outcome]) -> Result<Outcome> {
+        let started = Instant::now();
+        let name = broken.caught_by.as_deref().unwrap_or_default();
+        let checks = self.checks;
+        let check = checks.all.iter().find(|check| check.name.as_str() == name).context("a break's check is there")?;
+        let mut outcome = Outcome {
+            name: broken.name.to_string(),
+            proves: broken.proves.clone(),
+            verdict: Verdict::Failed,
+            seconds: 0.0,
+            evidence: Vec::new(),
+            output: String::new(),
+        };
+        let (status, output) = self.script(broken, "break", board)?;
+        if status == PASSED {
+            let found = self.run(check, board, before)?;
+            outcome.evidence.push(format!("{name} {}: {}", found.verdict.as_str(), found.evidence.join("; ")));
+            if found.verdict == Verdict::Failed {
+                outcome.verdict = Verdict::Passed;
+            }
+        } else {
+            outcome.evidence.push("it could not be broken".to_owned());
+            outcome.output = output;
+        }
+        let (status, output) = self.script(broken, "undo", board)?;
+        if status != PASSED {
+            outcome.verdict = Verdict::Failed;
+            outcome.evidence.push("it could not be mended".to_owned());
+            outcome.output = output;
+        }
+        outcome.seconds = started.elapsed().as_secs_f64();
+        Ok(outcome)
+    }
+
+    /// Runs a script once; gives its exit status and output.
+    fn script(&self, check: &Check, stage: &str, board: &mut Board<'_>) -> Result<(i32, String)> {
+        let head = format!("STAGE={stage}\nCHECK={}\nFOLDER={FOLDER}\n{}", quote(check.name.as_str()), self.facts);
+        let script = format!("{head}{}\n{}", self.checks.library, check.script);
+        let (status, output) = board.agent()?.run(&script, check.limit)?;
+        Ok((status, String::from_utf8_lossy(&output).into_owned()))
+    }
+
     /// A board that hangs or went down has failed the check; it is started anew for the next.
     fn broke_down(&mut self, board: &mut Board<'_>, outcome: &mut Outcome, error: &anyhow::Error) {
         outcome.verdict = Verdict::Failed;
@@ -249,10 +324,7 @@ impl<'a> Bench<'a> {
             }
         }
         for stage in 1..=STAGES {
-            let head = format!("STAGE={stage}\nCHECK={}\nFOLDER={FOLDER}\n{}", quote(check.name.as_str()), self.facts);
-            let script = format!("{head}{}\n{}", self.checks.library, check.script);
-            let (status, output) = board.agent()?.run(&script, check.limit)?;
-            let output = String::from_utf8_lossy(&output).into_owned();
+            let (status, output) = self.script(check, &stage.to_string(), board)?;
             outcome.evidence.extend(marked(&output, "evidence: "));
             outcome.verdict = match status {
                 PASSED => Verdict::Passed,
