@@ -128,8 +128,7 @@ fn list(emulator: &Emulator, checks: &Checks, ui: &Ui) {
     for broken in &checks.breaks {
         text.push_str(&format!("--break {:18} {}\n", broken.name.as_str(), broken.proves));
     }
-    let names: Vec<_> =
-        checks.all.iter().map(|check| json!({"name": check.name, "proves": check.proves})).collect();
+    let names: Vec<_> = checks.all.iter().map(|check| json!({"name": check.name, "proves": check.proves})).collect();
     ui.result(text.trim_end(), json!({"event": "result", "checks": names}));
 }
 
@@ -234,7 +233,10 @@ fn only_one(store: &Store, target: &Target, dir: &Path) -> Result<store::Lock> {
 }
 
 fn start(machine: &mut Machine, kernel: &Ready<'_>, ui: &Ui) -> Result<()> {
-    let task = ui.task("boot", format!("Linux {} ({} {})", kernel.kernel.release(), kernel.kernel.package, kernel.kernel.version));
+    let task = ui.task(
+        "boot",
+        format!("Linux {} ({} {})", kernel.kernel.release(), kernel.kernel.package, kernel.kernel.version),
+    );
     machine.start()?;
     task.done("the board answers");
     Ok(())
@@ -296,13 +298,7 @@ fn break_all(
     Ok(outcomes)
 }
 
-fn scene(
-    target: &Target,
-    emulator: &Emulator,
-    ready: &Ready<'_>,
-    bundle: &Path,
-    complete: bool,
-) -> Result<Scene> {
+fn scene(target: &Target, emulator: &Emulator, ready: &Ready<'_>, bundle: &Path, complete: bool) -> Result<Scene> {
     let kernel = ready.kernel;
     let program = machine::program(&emulator.qemu.program, &emulator.qemu.install)?;
     let argv = vec![program.into_os_string(), "--version".into()];

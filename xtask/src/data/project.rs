@@ -285,7 +285,9 @@ impl Project {
         let Some(name) = &target.emulator else { return Ok(()) };
         let what = match self.emulators.get(name.get_ref()) {
             Some(emulator) if emulator.arch == target.arch => return Ok(()),
-            Some(emulator) => format!("the emulator {} is {}, the target {}", name.get_ref(), emulator.arch, target.arch),
+            Some(emulator) => {
+                format!("the emulator {} is {}, the target {}", name.get_ref(), emulator.arch, target.arch)
+            }
             None => unknown("an emulator", name.get_ref().as_str(), self.emulators.keys().map(Name::as_str)),
         };
         Err(target.text.wrong(name.span(), what).into())

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 
 use super::inband;
+use crate::data::project::is_executable;
 use crate::error::{Context, Result, bail};
 use crate::interrupt;
-use crate::data::project::is_executable;
 
 /// How often a wait looks whether somebody wants it to end.
 const TURN: Duration = Duration::from_millis(100);

@@ -131,7 +131,8 @@ impl Checks {
         }
         files.sort();
         let mut all: Vec<Check> = Vec::new();
-        for file in files.iter().filter(|file| !["lib.sh", "breaks"].contains(&file.as_str()) && !file.starts_with('.')) {
+        for file in files.iter().filter(|file| !["lib.sh", "breaks"].contains(&file.as_str()) && !file.starts_with('.'))
+        {
             let text = Text::new(format!("{folder}/{file}"), fs::read_to_string(dir.join(file))?);
             let check = Check::parse(file, &text)?;
             let before = |name: &&String| !all.iter().any(|other| other.name.as_str() == name.as_str());
@@ -236,9 +237,8 @@ impl<'a> Bench<'a> {
             evidence: Vec::new(),
             output: String::new(),
         };
-        let passed = |need: &&String| {
-            before.iter().any(|outcome| outcome.name == **need && outcome.verdict == Verdict::Passed)
-        };
+        let passed =
+            |need: &&String| before.iter().any(|outcome| outcome.name == **need && outcome.verdict == Verdict::Passed);
         // On somebody else's board what is needed may have been done long ago.
         let lacks = check.needs.iter().find(|need| !passed(need)).filter(|_| matches!(board, Board::Ours(_)));
         if let Some(need) = lacks {
@@ -340,7 +340,8 @@ impl<'a> Bench<'a> {
                     }
                 },
                 status => {
-                    let why = if status == 137 { "it did not end in time".to_owned() } else { format!("status {status}") };
+                    let why =
+                        if status == 137 { "it did not end in time".to_owned() } else { format!("status {status}") };
                     let told = marked(&output, "failed: ");
                     outcome.evidence.extend(if told.is_empty() { vec![why] } else { told });
                     outcome.output = crate::run::process::tail(&output, TAIL);

@@ -69,13 +69,7 @@ pub fn markdown(scene: &Scene, outcomes: &[Outcome]) -> String {
          docs/emulation.md.\n\n\
          - bundle: `{}`, sha256 `{}`\n- kernel: {}, sha256 of the package `{}`\n- machine: {}, {}\n\n\
          | check | verdict | s | what it proves | evidence |\n|---|---|---|---|---|\n",
-        scene.target,
-        scene.bundle,
-        scene.bundle_sha256,
-        scene.kernel,
-        scene.kernel_sha256,
-        scene.emulator,
-        scene.qemu
+        scene.target, scene.bundle, scene.bundle_sha256, scene.kernel, scene.kernel_sha256, scene.emulator, scene.qemu
     );
     for outcome in outcomes {
         let evidence: Vec<String> = outcome.evidence.iter().map(|line| cell(line)).collect();

@@ -59,9 +59,7 @@ impl Archive {
         }
         let newest = |name: &str| -> Result<Revision> {
             let found = self.binaries(&there, &[name])?.into_iter().find(|revision| revision.package == name);
-            found.ok_or_else(|| {
-                Failure::new(Kind::Source, format!("{} has no package {name}", there.name)).into()
-            })
+            found.ok_or_else(|| Failure::new(Kind::Source, format!("{} has no package {name}", there.name)).into())
         };
         let revision = newest(&newest(package.as_str())?.depends)?;
         let file = revision.files.first().context("a package has a file")?;
