@@ -6,11 +6,15 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
+use crate::data::board::Via;
+use crate::data::project::Project;
 use crate::data::types::{Arch, Version};
 use crate::error::{self, Result};
 use crate::interrupt;
 use crate::plan::{Changes, Override};
 use crate::run::sandbox;
+use crate::ship::board::device::Key;
+use crate::ship::secrets::SecretFile;
 use crate::ui::Ui;
 
 /// Builds the static userland that turns an OpenHarmony board into a Docker + KubeEdge node:
@@ -24,7 +28,7 @@ use crate::ui::Ui;
 
 Exit status: 0 done, 1 other failure, 2 wrong usage, 3 a build failed, 4 wrong data file,
 5 a source could not be had, 6 a check of the result failed, 7 this machine lacks something,
-130 interrupted.")]
+8 a board could not be reached or refused, 130 interrupted.")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -72,6 +76,10 @@ pub enum Command {
     Emulate(Emulate),
     /// Open a program's patched source to edit; with --save, turn the edits into a patch file
     Patch(Patch),
+    /// Send a target's bundle to a board and install it there
+    Push(Push),
+    /// Start, stop, look at and undo what is installed on a board
+    Board(Board),
     /// Tell what this machine has and lacks, and the line that mends it
     Doctor,
     /// Remove build results and dist/; with --all also sources and tools
@@ -169,8 +177,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn changes(&self) -> Result<Changes> {
-        commands::changes(&self.set, self.settings.as_deref())
+    pub fn changes(&self, project: &Project) -> Result<Changes> {
+        commands::changes(project, &self.set, self.settings.as_deref())
     }
 }
 
@@ -243,8 +251,8 @@ pub struct Why {
 }
 
 impl Why {
-    pub fn changes(&self) -> Result<Changes> {
-        commands::changes(&self.set, self.settings.as_deref())
+    pub fn changes(&self, project: &Project) -> Result<Changes> {
+        commands::changes(project, &self.set, self.settings.as_deref())
     }
 }
 
@@ -310,6 +318,93 @@ pub struct Patch {
 }
 
 #[derive(Debug, Args)]
+pub struct Push {
+    #[command(flatten)]
+    pub reach: Reach,
+    /// The bundle [default: dist/TARGET/slipway-TARGET-VERSION.tar.gz]
+    #[arg(long, value_name = "FILE.tar.gz")]
+    pub bundle: Option<PathBuf>,
+    /// Start it at every boot of the board
+    #[arg(long)]
+    pub boot: bool,
+    /// A secret of the bundle, from a file that holds nothing else; else SLIPWAY_SECRET_NAME, else it is asked for
+    #[arg(long = "secret", value_name = "NAME=FILE")]
+    pub secrets: Vec<SecretFile>,
+    /// How many bytes go in one piece
+    #[arg(long, hide = true, default_value_t = crate::ship::board::upload::PIECE, value_parser = clap::value_parser!(u64).range(1..))]
+    pub piece: u64,
+}
+
+/// Which board, and the way to it.
+#[derive(Debug, Args)]
+pub struct Reach {
+    /// The board: a name of `cargo xtask list`
+    #[arg(long)]
+    pub target: String,
+    /// The way to it: hdc, adb or ssh [default: those of the target, whichever finds the board]
+    #[arg(long, value_name = "WAY")]
+    pub via: Option<Via>,
+    /// Which board of several: what hdc or adb lists; for ssh USER@HOST or USER@HOST:PORT
+    #[arg(long, value_name = "ID")]
+    pub device: Option<Key>,
+}
+
+#[derive(Debug, Args)]
+pub struct Board {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What the script on the board is asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Tell what is installed and what runs
+    Status {
+        #[command(flatten)]
+        reach: Reach,
+        /// Lines of key=value, for programs
+        #[arg(long)]
+        porcelain: bool,
+    },
+    /// Prepare the board, start the daemons, run a first container
+    Up {
+        #[command(flatten)]
+        reach: Reach,
+        /// Format the device of the data root if it holds no file system, or another than TYPE
+        #[arg(long, value_name = "TYPE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+        format: Option<String>,
+    },
+    /// Stop the daemons and undo what `up` did
+    Down(Reach),
+    /// Hash every file again, check mounts and daemons, run a container
+    Verify(Reach),
+    /// Go back to the bundle before this one
+    Rollback(Reach),
+    /// Tell what the board lacks, and what to do about it
+    Doctor(Reach),
+    /// Show the end of a daemon's log
+    Logs {
+        #[command(flatten)]
+        reach: Reach,
+        /// The daemon [default: all]
+        name: Option<String>,
+        /// Go on as it grows, until Ctrl-C
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Remove everything of Slipway's
+    Uninstall {
+        #[command(flatten)]
+        reach: Reach,
+        /// Containers and images too
+        #[arg(long)]
+        data: bool,
+    },
+    /// Open a shell on the board, the bundle's programs first in its PATH
+    Shell(Reach),
+}
+
+#[derive(Debug, Args)]
 pub struct Clean {
     /// Also remove fetched sources and tools
     #[arg(long)]
@@ -331,8 +426,8 @@ pub struct TargetArgs {
 }
 
 impl TargetArgs {
-    pub fn changes(&self) -> Result<Changes> {
-        commands::changes(&self.set, self.settings.as_deref())
+    pub fn changes(&self, project: &Project) -> Result<Changes> {
+        commands::changes(project, &self.set, self.settings.as_deref())
     }
 }
 
@@ -426,6 +521,8 @@ fn run(command: &Command, global: &Global, ui: &Ui) -> Result<()> {
         Command::Why(args) => commands::why::why(&project()?, args, ui),
         Command::Emulate(args) => commands::emulate::emulate(&project()?, args, ui),
         Command::Patch(args) => commands::patch::patch(&project()?, args, ui),
+        Command::Push(args) => commands::push::push(&project()?, args, ui),
+        Command::Board(args) => commands::board::board(&project()?, &args.verb, ui),
         Command::Doctor => commands::doctor::doctor(&project()?, ui),
         Command::Clean(args) => commands::clean::clean(&project()?, args, ui),
     }

@@ -21,6 +21,10 @@ pub enum Kind {
     Check,
     /// This machine lacks something; `cargo xtask doctor` lists what.
     Host,
+    /// A board could not be reached, lacks something, or did not do what it was asked.
+    Board,
+    /// The script on the board ended with this status, which is ours then.
+    Script(u8),
     /// Ctrl-C, SIGTERM or SIGHUP.
     Interrupted,
 }
@@ -34,6 +38,8 @@ impl Kind {
             Kind::Source => 5,
             Kind::Check => 6,
             Kind::Host => 7,
+            Kind::Board => 8,
+            Kind::Script(status) => status,
             Kind::Interrupted => 130,
         }
     }

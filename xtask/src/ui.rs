@@ -3,12 +3,16 @@
 //!
 //! Progress goes to standard error, results to standard output. Knows nothing of what the work is.
 
+mod hidden;
+
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+
+pub use hidden::ask_hidden;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,7 +27,7 @@ pub fn bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<()> {
 
 /// The bundle, written now or `up to date`.
 pub fn make_bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<(Bundle, &'static str)> {
-    let changes = args.target.changes()?;
+    let changes = args.target.changes(project)?;
     let choices = plan::choose(project, &args.target.target, &changes, args.build.toolchain.as_deref())?;
     let plans: Vec<Plan> = choices.iter().map(|choice| plan::plan(project, choice)).collect::<Result<_>>()?;
     let target = project.target(&args.target.target)?;

@@ -72,7 +72,8 @@ impl Wanted {
 }
 
 fn wanted(project: &Project, args: &cli::Fetch) -> Result<Wanted> {
-    let choices = plan::choose(project, &args.target.target, &args.target.changes()?, args.toolchain.as_deref())?;
+    let choices =
+        plan::choose(project, &args.target.target, &args.target.changes(project)?, args.toolchain.as_deref())?;
     let mut wanted = Wanted::default();
     let mut tools: BTreeSet<Name> = BTreeSet::new();
     let mut commits: BTreeMap<_, Git> = BTreeMap::new();

@@ -1,11 +1,13 @@
 //! The commands of `cargo xtask`, each a few lines that join the rooms.
 
+pub mod board;
 pub mod build;
 pub mod clean;
 pub mod doctor;
 pub mod emulate;
 pub mod fetch;
 pub mod patch;
+pub mod push;
 pub mod repro;
 pub mod settings;
 pub mod show;
@@ -30,6 +32,8 @@ pub fn project(named: Option<&Path>) -> Result<Project> {
 }
 
 /// What `--set` and `--settings` say.
-pub fn changes(set: &[Override], settings: Option<&Path>) -> Result<Changes> {
-    Ok(Changes { set: set.to_vec(), settings: settings.map(SettingsFile::read).transpose()? })
+pub fn changes(project: &Project, set: &[Override], settings: Option<&Path>) -> Result<Changes> {
+    let secrets = || project.variables.values().filter(|variable| variable.secret);
+    let settings = settings.map(|path| SettingsFile::read(path, secrets())).transpose()?;
+    Ok(Changes { set: set.to_vec(), settings })
 }

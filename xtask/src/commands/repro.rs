@@ -293,7 +293,8 @@ fn bundle(project: &Project, args: &cli::Repro, ui: &Ui) -> Result<PathBuf> {
 
 /// The programs that were asked for, as the target has them.
 fn build_programs(project: &Project, args: &cli::Repro, ui: &Ui) -> Result<Vec<(Choice, Built)>> {
-    let chosen = plan::choose(project, &args.target, &args.target().changes()?, args.build.toolchain.as_deref())?;
+    let chosen =
+        plan::choose(project, &args.target, &args.target().changes(project)?, args.build.toolchain.as_deref())?;
     let mut plans: Vec<Plan> = Vec::new();
     for name in &args.recipes {
         project.recipe(name)?;

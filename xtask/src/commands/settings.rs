@@ -8,10 +8,10 @@ use serde_json::json;
 use crate::cli;
 use crate::data::project::Project;
 use crate::data::types::Name;
-use crate::data::variable::{Kind, Setting, Variable};
+use crate::data::variable::{Kind, Setting, Variable, secret_variable};
 use crate::error::{Context, Failure, Kind as Failed, Result};
 use crate::plan::fill::Filled;
-use crate::plan::settings::{Origin, Resolved, secret_variable};
+use crate::plan::settings::{Origin, Resolved};
 use crate::plan::{self, Settings};
 use crate::run::store::write_atomic;
 use crate::ui::Ui;
@@ -19,7 +19,7 @@ use crate::ui::Ui;
 /// `cargo xtask settings`.
 pub fn settings(project: &Project, args: &cli::Settings, ui: &Ui) -> Result<()> {
     let target = project.target(&args.target.target)?;
-    let settings = Settings::resolve(project, target, &args.target.changes()?)?;
+    let settings = Settings::resolve(project, target, &args.target.changes(project)?)?;
     if let Some(dir) = &args.files {
         let filled = plan::fill(project, target, &settings)?;
         return write_files(dir, &filled, ui);

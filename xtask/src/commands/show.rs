@@ -15,7 +15,7 @@ use crate::ui::Ui;
 pub fn plan(project: &Project, args: &cli::Plan, ui: &Ui) -> Result<()> {
     let toolchain = args.toolchain.as_deref();
     let choices = match &args.target {
-        Some(target) => plan::choose(project, target, &args.changes()?, toolchain)?,
+        Some(target) => plan::choose(project, target, &args.changes(project)?, toolchain)?,
         None => {
             let name = args.name.as_deref().context("clap asks for a name or a target")?;
             vec![plan::choose_one(project, name, args.which.version.as_ref(), args.which.arch, toolchain)?]

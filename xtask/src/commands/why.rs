@@ -50,7 +50,7 @@ fn choice(project: &Project, args: &cli::Why) -> Result<Choice> {
         return plan::choose_one(project, &args.name, args.which.version.as_ref(), args.which.arch, toolchain);
     };
     project.recipe(&args.name)?;
-    let mut choices = plan::choose(project, target, &args.changes()?, toolchain)?.into_iter();
+    let mut choices = plan::choose(project, target, &args.changes(project)?, toolchain)?.into_iter();
     choices.find(|choice| choice.recipe.as_str() == args.name).ok_or_else(|| {
         let what = format!("the target {target} has no {}", args.name);
         Failure::new(Kind::Data, what).next("cargo xtask list").into()

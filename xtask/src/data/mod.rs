@@ -4,12 +4,15 @@
 //! error points at file, line and column. Knows nothing of steps, processes or the network.
 
 pub mod arg;
+pub mod board;
+pub mod document;
 pub mod emulator;
 pub mod image;
 pub mod lock;
 pub mod patch;
 pub mod project;
 pub mod recipe;
+pub mod schema;
 pub mod settings;
 pub mod source;
 pub mod target;

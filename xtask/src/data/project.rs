@@ -10,9 +10,10 @@ use super::image;
 use super::lock::Lock;
 use super::patch::Patch;
 use super::recipe::{Recipe, Release, Source};
+use super::schema::Schema;
 use super::source::DebianSource;
 use super::target::Target;
-use super::template::Template;
+use super::template::{Format, Template};
 use super::text::{Text, unknown};
 use super::toolchain::{ToolKind, Toolchain};
 use super::types::{Arch, Name, RelPath, Sha256, Version};
@@ -31,6 +32,8 @@ pub struct Project {
     pub variables: BTreeMap<Name, Variable>,
     /// The templates that targets ship, by their path in this repository.
     templates: BTreeMap<RelPath, Template>,
+    /// The schemas of those.
+    schemas: BTreeMap<RelPath, Schema>,
     /// (recipe, version) → its patches in order.
     patches: BTreeMap<(Name, Version), Vec<Patch>>,
     /// Folders of this repository that are sources → the hash of all that is in them.
@@ -55,6 +58,7 @@ impl Project {
         let project = Self {
             variables: read_variables(root)?,
             templates: read_templates(root, &targets)?,
+            schemas: read_schemas(root, &targets)?,
             targets,
             toolchains: read_all(root, "toolchains", Toolchain::parse)?,
             emulators: read_all(root, "emulators", Emulator::parse)?,
@@ -293,10 +297,16 @@ impl Project {
         Err(target.text.wrong(name.span(), what).into())
     }
 
-    /// Every variable that a template names exists, and its schema too.
+    /// Every variable that a template names exists and fits its place, and what has a schema has a format.
     fn check_templates(&self, target: &Target) -> Result<()> {
         for using in target.templates.values() {
             let template = &self.templates[using.file.get_ref()];
+            if let Some(schema) = &using.schema
+                && template.format == Format::Plain
+            {
+                let what = format!("`{}` is neither JSON nor YAML, so no schema fits it", template.file);
+                return Err(target.text.wrong(schema.span(), what).into());
+            }
             for place in template.places().filter(|place| !BUILT_IN.contains(&place.name.as_str())) {
                 let Some(variable) = self.variables.get(&place.name) else {
                     let known: Vec<&str> = self.variables.keys().map(Name::as_str).chain(BUILT_IN).collect();
@@ -318,12 +328,6 @@ impl Project {
                 let known = self.variables.keys().map(Name::as_str);
                 let what = unknown(&format!("a variable of {}", variable::FILE), when.get_ref().as_str(), known);
                 return Err(target.text.wrong(when.span(), what).into());
-            }
-            if let Some(schema) = &using.schema
-                && !self.root.join(schema.get_ref()).is_file()
-            {
-                let what = format!("there is no file `{}` in this repository", schema.get_ref());
-                return Err(target.text.wrong(schema.span(), what).into());
             }
         }
         Ok(())
@@ -363,6 +367,11 @@ impl Project {
             }
         }
         all
+    }
+
+    /// A schema that a target names.
+    pub fn schema(&self, file: &RelPath) -> &Schema {
+        &self.schemas[file]
     }
 
     /// A template that a target names.
@@ -521,6 +530,23 @@ fn read_templates(root: &Path, targets: &BTreeMap<Name, Target>) -> Result<BTree
         let text = String::from_utf8(bytes).map_err(|_| wrong(format!("`{file}` is not text in UTF-8")))?;
         let template = Template::parse(file.clone(), Text::new(file.as_str(), text), is_executable(&path)?)?;
         all.insert(file.clone(), template);
+    }
+    Ok(all)
+}
+
+/// Reads every schema that a target names.
+fn read_schemas(root: &Path, targets: &BTreeMap<Name, Target>) -> Result<BTreeMap<RelPath, Schema>> {
+    let mut all = BTreeMap::new();
+    for target in targets.values() {
+        for schema in target.templates.values().filter_map(|using| using.schema.as_ref()) {
+            let file = schema.get_ref();
+            if all.contains_key(file) {
+                continue;
+            }
+            let missing = |_| target.text.wrong(schema.span(), format!("there is no file `{file}` in this repository"));
+            let text = fs::read_to_string(root.join(file)).map_err(missing)?;
+            all.insert(file.clone(), Schema::parse(&Text::new(file.as_str(), text))?);
+        }
     }
     Ok(all)
 }

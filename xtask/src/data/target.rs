@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::board::Board;
 use super::image::{Image, ImageFile};
 use super::text::Text;
 use super::types::{Arch, Name, RelPath, Version};
@@ -31,6 +32,8 @@ pub struct Target {
     pub templates: BTreeMap<RelPath, TemplateUse>,
     /// Path on the board → the container image whose archive ships there.
     pub images: BTreeMap<RelPath, Image>,
+    /// How the board is reached, and what it must be.
+    pub board: Board,
     /// The file itself, for errors that point into it.
     pub text: Text,
 }
@@ -78,6 +81,8 @@ struct TargetFile {
     templates: BTreeMap<RelPath, TemplateUse>,
     #[serde(default)]
     images: BTreeMap<Spanned<RelPath>, ImageFile>,
+    #[serde(default)]
+    board: Board,
 }
 
 #[derive(Deserialize)]
@@ -115,6 +120,7 @@ impl Target {
             files: file.files,
             templates: file.templates,
             images,
+            board: file.board,
             text: text.clone(),
         })
     }

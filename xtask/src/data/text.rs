@@ -46,6 +46,8 @@ impl Text {
         let mut message = format!("{}:{number}:{column}: {}", self.path, what.into());
         // What is missing has no line to show.
         if !line.trim().is_empty() {
+            // What a terminal would obey is not handed to it.
+            let line: String = line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
             let gap = " ".repeat(number.to_string().len());
             let mark = " ".repeat(column - 1) + &"^".repeat(width);
             message.push_str(&format!("\n{gap} |\n{number} | {line}\n{gap} | {mark}"));

@@ -11,13 +11,16 @@ use toml::Spanned;
 
 use super::text::{Text, unknown};
 use super::types::{ImageName, Invalid, Name, Value};
-use crate::error::Result;
+use crate::error::{Failure, Kind as Failed, Result};
 
 /// Where the variables are declared, in a checkout.
 pub const FILE: &str = "board/variables.toml";
 
 /// Names that every template may use and nobody can set.
 pub const BUILT_IN: [&str; 2] = ["target", "version"];
+
+/// What the mark of a secret begins with.
+pub const SECRET_MARK: &str = "@SECRET:";
 
 /// The longest value: a line of a file, not a book.
 const LONGEST: usize = 4096;
@@ -61,6 +64,10 @@ pub enum Kind {
     Ip,
     /// A socket of the board: `unix:///var/run/x.sock`.
     Socket,
+    /// A machine with a port: `192.0.2.7:10000`.
+    Endpoint,
+    /// A TCP port to listen on: `tcp://127.0.0.1:2376`.
+    Listener,
     /// A container image: `example/pause:3.1`.
     Image,
     /// A short name: `memory`.
@@ -114,6 +121,16 @@ struct VariableFile {
     default: Option<Spanned<Given>>,
 }
 
+/// What stands in a file where a secret belongs; the board's own script puts the secret there.
+pub fn secret_mark(name: &Name) -> String {
+    format!("{SECRET_MARK}{name}@")
+}
+
+/// The environment variable that a secret is read from.
+pub fn secret_variable(name: &Name) -> String {
+    format!("SLIPWAY_SECRET_{}", name.as_str().to_ascii_uppercase().replace('-', "_"))
+}
+
 /// Reads `board/variables.toml`.
 pub fn parse_all(text: &Text) -> Result<BTreeMap<Name, Variable>> {
     let file: BTreeMap<Spanned<Name>, VariableFile> = text.parse()?;
@@ -162,6 +179,18 @@ impl Variable {
             secret: false,
             default: Some(Setting::One(default.to_string())),
         }
+    }
+
+    /// What `--set` and settings files say about a secret: everything they hold is written down somewhere. `place` is
+    /// where it was found.
+    pub fn refuse_secret(&self, place: &str) -> Failure {
+        let name = &self.name;
+        let what = format!(
+            "{place}: {name} is a secret: a bundle, a log and the shell's history would keep it, so it is given only \
+             when the bundle is pushed to a board"
+        );
+        let next = format!("{} in the environment, --secret {name}=FILE, or wait to be asked", secret_variable(name));
+        Failure::new(Failed::Data, what).next(next)
     }
 
     /// The value, if it is one of this variable; else why not, and what would be.
@@ -233,11 +262,33 @@ impl Variable {
             false => format!("not `{}`", text.escape_debug()),
         };
         let hint = self.kind.hint(text).map(|hint| format!("; {hint}")).unwrap_or_default();
-        Err(Invalid(format!("{} is {}: {problem}{hint}", self.name, self.kind.example())))
+        let each = if self.list { "each of " } else { "" };
+        Err(Invalid(format!("{each}{} is {}: {problem}{hint}", self.name, self.kind.example())))
     }
 }
 
 impl Kind {
+    pub const ALL: [Self; 18] = [
+        Self::Path,
+        Self::Device,
+        Self::Hostname,
+        Self::Interface,
+        Self::Host,
+        Self::Port,
+        Self::Url,
+        Self::Ip,
+        Self::Socket,
+        Self::Endpoint,
+        Self::Listener,
+        Self::Image,
+        Self::Name,
+        Self::Rule,
+        Self::Boolean,
+        Self::Choice,
+        Self::Text,
+        Self::Word,
+    ];
+
     /// As it is written in the file.
     pub fn name(self) -> &'static str {
         match self {
@@ -250,6 +301,8 @@ impl Kind {
             Kind::Url => "url",
             Kind::Ip => "ip",
             Kind::Socket => "socket",
+            Kind::Endpoint => "endpoint",
+            Kind::Listener => "listener",
             Kind::Image => "image",
             Kind::Name => "name",
             Kind::Rule => "rule",
@@ -263,7 +316,7 @@ impl Kind {
     /// What a value is, with an example, to stand behind "NAME is".
     pub fn example(self) -> &'static str {
         match self {
-            Kind::Path => "a full path like /data/slipway, of letters, digits and . _ - + @ =",
+            Kind::Path => "a full path like /data/slipway, of letters, digits and . _ -",
             Kind::Device => "a device file like /dev/block/mmcblk0p1",
             Kind::Hostname => "a machine's name like board-7, of small letters, digits, `-` and `.`",
             Kind::Interface => "a network interface like eth0",
@@ -272,9 +325,11 @@ impl Kind {
             Kind::Url => "an address like https://mirror.example.org",
             Kind::Ip => "an IP address like 192.0.2.7 or 2001:db8::7",
             Kind::Socket => "a socket like unix:///var/run/x.sock",
+            Kind::Endpoint => "a machine and its port like 192.0.2.7:10000",
+            Kind::Listener => "a port to listen on like tcp://127.0.0.1:2376",
             Kind::Image => "the name of an image like example/pause:3.1",
             Kind::Name => "a short name of small letters, digits, `-` and `_`",
-            Kind::Rule => "PREFERENCE:TABLE like 1:main or 100:254",
+            Kind::Rule => "PREFERENCE:TABLE like 1:main or 100:254, numbers or a name of small letters and digits",
             Kind::Boolean => "true or false",
             Kind::Choice => "one of the choices",
             Kind::Text => "one line of text without quotes, backslash, `$` and backquote",
@@ -298,6 +353,8 @@ impl Kind {
             Kind::Url => is_url(text),
             Kind::Ip => text.parse::<IpAddr>().is_ok(),
             Kind::Socket => text.strip_prefix("unix://").is_some_and(is_path),
+            Kind::Endpoint => is_endpoint(text),
+            Kind::Listener => text.strip_prefix("tcp://").is_some_and(is_endpoint),
             Kind::Image => text.parse::<ImageName>().is_ok(),
             Kind::Name => text.parse::<Name>().is_ok(),
             Kind::Rule => is_rule(text),
@@ -305,7 +362,8 @@ impl Kind {
             Kind::Choice => false,
             Kind::Text => {
                 let forbidden = |c: char| c.is_control() || matches!(c, '"' | '\'' | '\\' | '$' | '`');
-                !text.trim().is_empty() && text.trim() == text && !text.contains(forbidden)
+                let marked = text.contains(SECRET_MARK); // it would be filled in with the secret
+                !text.is_empty() && text.trim() == text && !text.contains(forbidden) && !marked
             }
             Kind::Word => text.parse::<Value>().is_ok(),
         }
@@ -316,8 +374,8 @@ impl Kind {
         let (_, behind) = text.rsplit_once(':').unwrap_or_default();
         match self {
             Kind::Host if text.contains("://") => Some("leave out what stands before the name"),
-            Kind::Host if is_port(behind) => Some("the port is a variable of its own"),
             Kind::Host if text.parse::<IpAddr>().is_ok() => Some("an IPv6 address stands in brackets"),
+            Kind::Host if is_port(behind) => Some("the port is a variable of its own"),
             Kind::Socket if text.starts_with("tcp://") => {
                 Some("a TCP port gives the board to everyone who can reach it, so it is not offered here")
             }
@@ -370,7 +428,7 @@ impl<'de> Deserialize<'de> for Given {
 }
 
 fn is_path(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+@=".contains(c);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let part = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(allowed);
     text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(part))
 }
@@ -398,6 +456,10 @@ fn is_host(text: &str) -> bool {
     }
 }
 
+fn is_endpoint(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
+}
+
 fn is_port(text: &str) -> bool {
     text.parse::<u16>().is_ok_and(|port| port > 0 && port.to_string() == text)
 }
@@ -416,8 +478,10 @@ fn is_url(text: &str) -> bool {
 }
 
 fn is_rule(text: &str) -> bool {
-    let table = |table: &str| table.parse::<u32>().is_ok_and(|number| number > 0) || table.parse::<Name>().is_ok();
-    text.split_once(':').is_some_and(|(preference, to)| {
-        preference.parse::<u32>().is_ok_and(|number| number > 0 && number.to_string() == preference) && table(to)
-    })
+    let number = |text: &str| text.parse::<u32>().is_ok_and(|number| number > 0 && number.to_string() == text);
+    let word = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    text.split_once(':').is_some_and(|(preference, table)| number(preference) && (number(table) || word(table)))
 }

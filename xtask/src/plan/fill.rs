@@ -4,26 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
+use crate::data::document;
 use crate::data::project::{BoardFile, Project};
+use crate::data::schema::Schema;
 use crate::data::target::{Target, TemplateUse};
 use crate::data::template::{Format, Piece, Place, Template};
+use crate::data::text::Text;
 use crate::data::types::{Name, RelPath};
-use crate::data::variable::{Kind, Setting, Variable};
+use crate::data::variable::{Kind, Setting, Variable, secret_mark};
 use crate::error::Result;
 
 use super::VERSION;
-use super::settings::{Settings, not_set};
+use super::settings::{Resolved, Settings, not_set};
 
 /// The files that are filled in, and the secrets that are still marked in them.
 #[derive(Debug, Default)]
 pub struct Filled {
     pub files: BTreeMap<RelPath, BoardFile>,
     pub secrets: BTreeSet<Name>,
-}
-
-/// What stands in a file where a secret belongs; the board's own script puts it there.
-pub fn secret_mark(name: &Name) -> String {
-    format!("@SECRET:{name}@")
 }
 
 /// Fills in every template of `target` that ships with these settings.
@@ -36,6 +34,9 @@ pub fn fill(project: &Project, target: &Target, settings: &Settings) -> Result<F
         let template = project.template(using.file.get_ref());
         let values = Values { target, settings };
         let text = fill_one(template, &values)?;
+        if let Some(schema) = &using.schema {
+            values.check(template, &text, project.schema(schema.get_ref()))?;
+        }
         let secrets = template.places().filter(|place| values.is_secret(&place.name));
         filled.secrets.extend(secrets.map(|place| place.name.clone()));
         let file = BoardFile { from: template.file.clone(), bytes: text.into_bytes(), executable: template.executable };
@@ -57,7 +58,7 @@ fn fill_one(template: &Template, values: &Values<'_>) -> Result<String> {
         match piece {
             Piece::Text(plain) => text.push_str(plain),
             // Kept for the second pass, when the line is whole.
-            Piece::Variable(place) if place.each => text.push_str(&format!("{{{}*}}", place.name)),
+            Piece::Variable(place) if place.each => text.push_str(&list_mark(&place.name)),
             Piece::Variable(place) => text.push_str(&values.written(template.format, place)?),
         }
     }
@@ -71,12 +72,16 @@ fn fill_one(template: &Template, values: &Values<'_>) -> Result<String> {
     }
 }
 
+/// Stands for a list until its line is whole. No value has such a character in it.
+fn list_mark(name: &Name) -> String {
+    format!("\0{name}\0")
+}
+
 /// A line, once for each item of the list in it.
 fn repeat(line: &str, lists: &BTreeMap<&Name, Vec<String>>) -> String {
-    let found = lists.iter().find(|(name, _)| line.contains(&format!("{{{name}*}}")));
-    match found {
+    match lists.iter().find(|(name, _)| line.contains(&list_mark(name))) {
         None => line.to_owned(),
-        Some((name, items)) => items.iter().map(|item| line.replace(&format!("{{{name}*}}"), item)).collect(),
+        Some((name, items)) => items.iter().map(|item| line.replace(&list_mark(name), item)).collect(),
     }
 }
 
@@ -87,6 +92,31 @@ struct Values<'a> {
 }
 
 impl Values<'_> {
+    /// Holds a filled-in file to its schema. Its lines are the template's: no value has a line's end in it.
+    fn check(&self, template: &Template, text: &str, schema: &Schema) -> Result<()> {
+        let filled = Text::new(template.file.as_str(), text);
+        let Err(broken) = schema.check(&document::parse(&filled, template.format)?) else { return Ok(()) };
+        let line = text[..broken.span.start].matches('\n').count();
+        let mut failure = broken.failure(&filled);
+        let line_of = |place: &Place| template.text.text[..place.span.start].matches('\n').count();
+        let names: BTreeSet<&Name> =
+            template.places().filter(|place| line_of(place) == line).map(|place| &place.name).collect();
+        for name in names {
+            failure = failure.next(self.where_from(name));
+        }
+        Err(failure.into())
+    }
+
+    /// "data_root is /tmp by --set".
+    fn where_from(&self, name: &Name) -> String {
+        match self.settings.get(name.as_str()) {
+            Some(Resolved { value: Some(value), origin, .. }) => {
+                format!("set {name} to something else: it is `{value}`, from {origin}")
+            }
+            _ => format!("look at {name}"),
+        }
+    }
+
     fn is_secret(&self, name: &Name) -> bool {
         self.settings.get(name.as_str()).is_some_and(|resolved| resolved.variable.secret)
     }

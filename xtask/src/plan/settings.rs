@@ -103,7 +103,7 @@ impl Settings {
             if resolved.variable.secret {
                 // Without the line itself: it may hold the secret.
                 let place = file.text.place(name.span());
-                return Err(refuse_secret(&resolved.variable, &format!("{place}: ")));
+                return Err(resolved.variable.refuse_secret(&place).into());
             }
             let checked = resolved.variable.check(given.get_ref());
             resolved.value = Some(checked.map_err(|invalid| file.text.wrong(given.span(), invalid.0))?);
@@ -123,7 +123,7 @@ impl Settings {
             return Err(Failure::new(Kind::Data, format!("--set: {what}")).next(listing(target)).into());
         };
         if resolved.variable.secret {
-            return Err(refuse_secret(&resolved.variable, "--set: "));
+            return Err(resolved.variable.refuse_secret("--set").into());
         }
         let checked = resolved.variable.check(&Given::Argument(value.to_owned()));
         resolved.value = Some(checked.map_err(|invalid| Failure::new(Kind::Data, format!("--set: {}", invalid.0)))?);
@@ -152,23 +152,6 @@ impl Settings {
             Failure::new(Kind::Data, what).into()
         })
     }
-}
-
-/// What `--set` and settings files say about a secret: everything they hold is written down somewhere.
-fn refuse_secret(variable: &Variable, place: &str) -> anyhow::Error {
-    let name = &variable.name;
-    let what = format!(
-        "{place}{name} is a secret: a bundle, a log and the shell's history would keep it, so it is given only when \
-         the bundle is pushed to a board"
-    );
-    Failure::new(Kind::Data, what)
-        .next(format!("{} in the environment, --secret {name}=FILE, or wait to be asked", secret_variable(name)))
-        .into()
-}
-
-/// The environment variable that a secret is read from.
-pub fn secret_variable(name: &Name) -> String {
-    format!("SLIPWAY_SECRET_{}", name.as_str().to_ascii_uppercase().replace('-', "_"))
 }
 
 fn listing(target: &Target) -> String {

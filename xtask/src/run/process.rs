@@ -1,7 +1,9 @@
 //! The only place that starts processes.
 //!
-//! Each child gets exactly the environment it is given, no standard input, and a process group of its
-//! own that ends with it: on Ctrl-C, on a time limit, or when this process dies.
+//! Each child gets exactly the environment it is given, no standard input unless it is given a file, and a
+//! process group of its own that ends with it: on Ctrl-C, on a time limit, or when this process dies. Two
+//! exceptions: what is [`lasting`](Spawn::lasting) may leave a server behind, and what is run to
+//! [`interact`](Spawn::interact) has the terminal.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,7 +22,7 @@ use crate::interrupt;
 use crate::run::sandbox::{Entry, ReportFile, Sandbox};
 
 /// A command before it runs: argv, folder, environment and limits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Spawn {
     pub argv: Vec<OsString>,
     /// The folder it runs in: with a sandbox, a path of its inside.
@@ -35,6 +37,10 @@ pub struct Spawn {
     pub cancel: Option<Arc<AtomicBool>>,
     /// What it sees of this machine; without one, everything.
     pub sandbox: Option<Sandbox>,
+    /// What it reads as its standard input; without one, nothing.
+    pub input: Option<PathBuf>,
+    /// A client whose server stays when it is gone (hdc, adb, a shared ssh connection).
+    pub lasting: bool,
 }
 
 /// How a command ended, and all that it printed, standard output and error in the order they came.
@@ -71,7 +77,7 @@ impl Finished {
 impl Spawn {
     /// A step of a build: nothing of our environment reaches it.
     pub fn isolated(argv: Vec<OsString>, dir: &Path, env: BTreeMap<String, OsString>) -> Self {
-        Self { argv, dir: dir.to_owned(), env, inherit: false, limit: None, cancel: None, sandbox: None }
+        Self { argv, dir: dir.to_owned(), env, ..Self::default() }
     }
 
     /// One of the host's own clients, run with our environment: `Spawn::host(cmd!(sh, "git --version"))`.
@@ -83,7 +89,7 @@ impl Spawn {
             .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_owned())))
             .collect();
         let dir = command.get_current_dir().unwrap_or(Path::new("/")).to_owned();
-        Self { argv, dir, env, inherit: true, limit: None, cancel: None, sandbox: None }
+        Self { argv, dir, env, inherit: true, ..Self::default() }
     }
 
     pub fn limit(mut self, limit: Duration) -> Self {
@@ -93,6 +99,16 @@ impl Spawn {
 
     pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
         self.sandbox = Some(sandbox);
+        self
+    }
+
+    pub fn input(mut self, file: &Path) -> Self {
+        self.input = Some(file.to_owned());
+        self
+    }
+
+    pub fn lasting(mut self) -> Self {
+        self.lasting = true;
         self
     }
 
@@ -141,7 +157,7 @@ impl Spawn {
         }
         let child = command.spawn().with_context(|| format!("start `{}`", self.program()))?;
         drop(command); // It holds our end of the pipe: with it open the reader would never see the end.
-        let mut group = Group { child, ended: false };
+        let mut group = Group { child, ended: false, lasting: self.lasting };
 
         let (lines, received) = std::sync::mpsc::sync_channel::<Vec<u8>>(256);
         let forward = std::thread::spawn(move || {
@@ -157,7 +173,9 @@ impl Spawn {
         let timed_out = group.follow(&received, self, sink)?;
         let status = group.end()?;
         drop(received);
-        let _ = forward.join();
+        if !self.lasting {
+            let _ = forward.join(); // Of one that leaves a server, the pipe may stay open as long as that lives.
+        }
         report.map_or(Ok(()), |mut report| report.check())?;
         Ok(Finished { status, output: Vec::new(), timed_out })
     }
@@ -167,7 +185,7 @@ impl Spawn {
         let (mut command, _) = self.command(std::io::pipe()?.1)?;
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().with_context(|| format!("start `{}`", self.program()))?;
-        Ok(Background { group: Group { child, ended: false } })
+        Ok(Background { group: Group { child, ended: false, lasting: false } })
     }
 
     /// Starts a program that runs beside us until it ends by itself or the guard is dropped; what it prints goes
@@ -177,7 +195,16 @@ impl Spawn {
         let log = fs_err::File::options().create(true).append(true).open(log)?.into_parts().0;
         command.stderr(log.try_clone()?).stdout(log);
         let child = command.spawn().with_context(|| format!("start `{}`", self.program()))?;
-        Ok(Background { group: Group { child, ended: false } })
+        Ok(Background { group: Group { child, ended: false, lasting: false } })
+    }
+
+    /// Hands our terminal to the command until it ends: it is in our own process group, so it may read there,
+    /// and Ctrl-C reaches it.
+    pub fn interact(&self) -> Result<ExitStatus> {
+        interrupt::check()?;
+        let mut command = self.plain()?;
+        command.stdin(Stdio::inherit());
+        command.status().with_context(|| format!("start `{}`", self.program()))
     }
 
     fn program(&self) -> String {
@@ -210,7 +237,11 @@ impl Spawn {
         if !self.inherit {
             command.env_clear();
         }
-        command.args(&self.argv[1..]).envs(&self.env).current_dir(&self.dir).stdin(Stdio::null());
+        let input = match &self.input {
+            Some(file) => Stdio::from(std::fs::File::from(fs_err::File::open(file)?)),
+            None => Stdio::null(),
+        };
+        command.args(&self.argv[1..]).envs(&self.env).current_dir(&self.dir).stdin(input);
         Ok(command)
     }
 
@@ -240,6 +271,8 @@ impl Background {
 struct Group {
     child: Child,
     ended: bool,
+    /// Others of the group may stay.
+    lasting: bool,
 }
 
 impl Group {
@@ -252,10 +285,14 @@ impl Group {
     ) -> Result<bool> {
         use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
         let started = Instant::now();
+        let mut gone = false;
         loop {
             match received.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => sink(&line)?,
                 Err(Disconnected) => return Ok(false),
+                // A server holds the pipe. What the child itself wrote last has come by the turn after its end.
+                Err(Timeout) if self.lasting && gone => return Ok(false),
+                Err(Timeout) if self.lasting => gone = self.child.try_wait()?.is_some(),
                 // The child is gone but something it started holds the pipe: end that too.
                 Err(Timeout) if self.child.try_wait()?.is_some() => drop(self.kill()),
                 Err(Timeout) => {}
@@ -281,6 +318,9 @@ impl Group {
     /// Ends whatever is left of the group, and comes back when it is gone: a process that was killed may
     /// still write for a moment.
     fn clear(&self) {
+        if self.lasting {
+            return;
+        }
         let Some(group) = self.id().filter(|_| self.kill()) else { return };
         // A container without an init that reaps keeps the dead in their group: not for ever, then.
         for _ in 0..200 {
@@ -304,7 +344,11 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if !self.ended {
-            self.kill();
+            if self.lasting {
+                let _ = self.child.kill();
+            } else {
+                self.kill();
+            }
             let _ = self.child.wait();
             self.clear();
         }

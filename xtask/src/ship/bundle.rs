@@ -411,6 +411,11 @@ impl Part {
     }
 }
 
+/// Where the whole bundle of a target is written.
+pub fn path(dist: &Path, target: &Name) -> PathBuf {
+    dist.join(target.as_str()).join(format!("slipway-{target}-{VERSION}.tar.gz"))
+}
+
 /// Where the checksum of a bundle is written.
 pub fn sums_path(bundle: &Path) -> PathBuf {
     let mut path = bundle.as_os_str().to_owned();

@@ -6,4 +6,5 @@ pub mod cpio;
 pub mod emulator;
 pub mod image;
 pub mod program;
+pub mod secrets;
 mod tarball;

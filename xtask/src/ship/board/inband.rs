@@ -9,9 +9,9 @@ use std::io::Read;
 
 use fs_err as fs;
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, bail};
 
-/// Output is held back until it is known not to be the mark: a line that is longer cannot be it.
+/// What a line with a status begins with; the call's own number follows.
 const MARK: &str = "slipway-status-";
 
 /// A command that tells its exit status, and the reader of what it prints.
@@ -24,14 +24,17 @@ pub struct Framed {
 }
 
 impl Framed {
-    /// Frames `command`, which is one line.
+    /// Frames `command`, which is one line: not every way carries more.
     pub fn new(command: &str) -> Result<Self> {
-        debug_assert!(!command.contains('\n'), "a command for a board is one line: {command}");
+        if command.contains(['\n', '\r', '\0']) {
+            bail!("a command for a board is one line, and this one is not: {}", command.escape_debug());
+        }
         Ok(Self::with(command, &random()?))
     }
 
     fn with(command: &str, random: &str) -> Self {
-        let command = format!("( {command} ) 2>&1; printf '\\n%s%s=%s\\n' {MARK} {random} $?");
+        // `echo` is part of every shell; `printf` of some is not.
+        let command = format!("( {command} ) 2>&1; s=$?; echo; echo \"{MARK}\"{random}=$s");
         Self { command, mark: format!("{MARK}{random}=") }
     }
 
