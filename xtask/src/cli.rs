@@ -341,7 +341,7 @@ pub struct Reach {
     /// The board: a name of `cargo xtask list`
     #[arg(long)]
     pub target: String,
-    /// The way to it: hdc, adb or ssh [default: those of the target, whichever finds the board]
+    /// The way to it: hdc, adb, ssh or emulator [default: those of the target, whichever finds the board]
     #[arg(long, value_name = "WAY")]
     pub via: Option<Via>,
     /// Which board of several: what hdc or adb lists; for ssh USER@HOST or USER@HOST:PORT

@@ -10,7 +10,7 @@ use super::usb::Closed;
 use super::{Link, adb, failure, hdc, ssh};
 use crate::data::board::Via;
 use crate::data::types::Invalid;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, Kind, Result, bail};
 
 /// What a device is called: a serial number, an address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,6 +95,7 @@ pub fn connect(ways: &[Via], via: Option<Via>, key: Option<&Key>) -> Result<Box<
         Via::Hdc => Ok(Box::new(Hdc::new(device.key)?)),
         Via::Adb => Ok(Box::new(Adb::new(device.key)?)),
         Via::Ssh => Ok(Box::new(Ssh::connect(&device.key)?)),
+        Via::Emulator => bail!("an emulated board is no device: it is reached by its target"),
     }
 }
 
@@ -107,7 +108,7 @@ fn listed(ways: &[Via]) -> Result<Vec<Device>> {
         let (there, lister, lacks): (bool, fn() -> Result<Vec<Device>>, fn() -> Failure) = match via {
             Via::Hdc => (hdc::program().is_some(), hdc::devices, hdc::missing),
             Via::Adb => (adb::program().is_some(), adb::devices, adb::missing),
-            Via::Ssh => continue,
+            Via::Ssh | Via::Emulator => continue,
         };
         match there {
             true => devices.extend(lister()?),
