@@ -16,5 +16,6 @@ wait_for 300 healthy || fail "it does not come up by itself: $(slipway status --
 running() { docker exec lasting busybox true; }
 wait_for 60 running || fail "the container with --restart always does not run"
 must docker rm -f lasting
+leave_to_end
 read -r up _ </proc/uptime
 evidence "healthy ${up%.*} s after the kernel's start, without anybody's doing"

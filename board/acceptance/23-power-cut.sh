@@ -18,6 +18,7 @@ before=$(cat "$FOLDER/before")
 [ "$(readlink "$SLOT")" = "$before" ] || fail "current is $(readlink "$SLOT"), before it was $before"
 healthy() { slipway status --porcelain | grep -q '^health=ok'; }
 wait_for 300 healthy || fail "it does not come up by itself: $(slipway status --porcelain | tr '\n' ' ')"
+leave_to_end
 must slipway verify
 half=$(find "$BOARD_DIR"/slots/.new-* -type f 2>/dev/null | wc -l)
 must docker run --rm slipway/hello

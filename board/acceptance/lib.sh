@@ -42,6 +42,14 @@ wait_for() {
     done
 }
 
+# Waits until the slipway that init started has ended: two are never at work at once, the second says so with status 4.
+leave_to_end() {
+    until slipway up >"$FOLDER/up.log" 2>&1; do
+        [ $? = 4 ] || fail "slipway up: $(tail -n 1 "$FOLDER/up.log")"
+        sleep 1
+    done
+}
+
 BOARD_DIR=/data/slipway
 SLOT=$BOARD_DIR/current
 export PATH="$SLOT/bin:$PATH" DOCKER_HOST=

@@ -213,7 +213,7 @@ mod tests {
     fn a_kernel_is_renewed_wherever_it_is_named() {
         let text = "suite = \"s\"\npackage = \"linux-image-6.1.0-1-arm64\"\nversion = \"6.1.2-1\"\n\
                     file = \"linux-image-6.1.0-1-arm64_6.1.2-1_arm64.deb\"\nsha256 = \"OLD\"\nseries = \"6.1\"\n\
-                    image = \"boot/vmlinuz-6.1.0-1-arm64\"\nmodules = \"lib/modules/6.1.0-1-arm64\"\nnewest = \"n\"\n";
+                    image = \"boot/vmlinuz-6.1.0-1-arm64\"\nmodules = \"lib/modules/6.1.0-1-arm64\"\nnewest = \"newest\"\n";
         let (old, new) = (Sha256::of("old"), Sha256::of("new"));
         let text = text.replace("OLD", old.as_str());
         let kernel: Kernel = toml::from_str(&text).unwrap();
