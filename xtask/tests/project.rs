@@ -37,7 +37,9 @@ fn the_list() {
 #[test]
 fn the_help() {
     insta::assert_snapshot!(xtask(&["--help"]).stdout);
-    for command in ["bundle", "recipe", "fetch", "mirror", "update", "plan", "settings", "repro", "why", "clean"] {
+    for command in
+        ["bundle", "recipe", "fetch", "mirror", "update", "plan", "settings", "repro", "why", "emulate", "clean"]
+    {
         insta::assert_snapshot!(format!("help-{command}"), xtask(&[command, "--help"]).stdout);
     }
 }

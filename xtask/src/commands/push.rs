@@ -11,10 +11,10 @@ use crate::cli;
 use crate::data::project::{Project, walk};
 use crate::data::target::Target;
 use crate::error::{Failure, Kind, Result};
+use crate::ship::board::Link;
 use crate::ship::board::facts::{self, Facts, Obstacle};
 use crate::ship::board::package::Package;
 use crate::ship::board::script::{Push, Pushed};
-use crate::ship::board::Link;
 use crate::ship::{bundle, secrets};
 use crate::ui::{self, Ui};
 
