@@ -38,7 +38,7 @@ fn the_list() {
 fn the_help() {
     insta::assert_snapshot!(xtask(&["--help"]).stdout);
     for command in
-        ["bundle", "recipe", "fetch", "mirror", "update", "plan", "settings", "repro", "why", "emulate", "clean"]
+        ["bundle", "recipe", "fetch", "mirror", "update", "plan", "settings", "repro", "why", "emulate", "push", "board", "clean"]
     {
         insta::assert_snapshot!(format!("help-{command}"), xtask(&[command, "--help"]).stdout);
     }

@@ -277,7 +277,8 @@ fn what_arrives_damaged_is_never_installed() {
 
 #[test]
 fn what_cannot_work_is_told_and_nothing_is_changed() {
-    let cases: [(&str, fn(&Bench)); 12] = [
+    type Case = (&'static str, fn(&Bench));
+    let cases: [Case; 12] = [
         ("no-device", |bench| bench.say("devices", "")),
         ("several-devices", |bench| {
             bench.say(

@@ -105,16 +105,18 @@ fn listed(ways: &[Via]) -> Result<Vec<Device>> {
     let mut missing = Vec::new();
     let mut asked = false;
     for via in ways {
-        let (there, lister, lacks): (bool, fn() -> Result<Vec<Device>>, fn() -> Failure) = match via {
-            Via::Hdc => (hdc::program().is_some(), hdc::devices, hdc::missing),
-            Via::Adb => (adb::program().is_some(), adb::devices, adb::missing),
+        let there = match via {
+            Via::Hdc if hdc::program().is_none() => Err(hdc::missing()),
+            Via::Adb if adb::program().is_none() => Err(adb::missing()),
+            Via::Hdc => Ok(hdc::devices()?),
+            Via::Adb => Ok(adb::devices()?),
             Via::Ssh | Via::Emulator => continue,
         };
+        asked |= there.is_ok();
         match there {
-            true => devices.extend(lister()?),
-            false => missing.push(lacks()),
+            Ok(there) => devices.extend(there),
+            Err(lacks) => missing.push(lacks),
         }
-        asked |= there;
     }
     if asked {
         return Ok(devices);
