@@ -431,7 +431,7 @@ fn kill_up(worker: u32, workers: u32) -> u32 {
     let mut board = Board::new().unwrap();
     board.install(&Bundle::small("1").knife());
     let before = board.state();
-    board.ok("echo 'note mount mkdir ln' >/data/t/calls");
+    board.ok("echo 'note mount mkdir ln umount rmdir' >/data/t/calls");
     board.ok(&format!("{SLIPWAY} up"));
     let up = board.state();
     let calls: u32 = board.ok("cat /data/t/count").parse().unwrap();
@@ -450,6 +450,12 @@ fn kill_up(worker: u32, workers: u32) -> u32 {
         if (at / workers).is_multiple_of(2) {
             board.ok(&format!("{SLIPWAY} up"));
             assert_eq!(board.state(), up, "{at}");
+        } else {
+            // `down` is killed as well, at one of its dozen steps.
+            board.ok(&format!("rm -f /data/t/count; echo {} >/data/t/kill-at", at % 12));
+            board.run(&format!("{SLIPWAY} down"));
+            board.settle();
+            board.ok("rm -f /data/t/kill-at");
         }
         board.ok(&format!("{SLIPWAY} down"));
         assert_eq!(board.state(), before, "{at}");
@@ -596,6 +602,13 @@ fn edgecore_waits_for_its_secret() {
     board.ok(&format!("SLIPWAY_EDGE_SECONDS=0 {SLIPWAY} up"));
     assert_eq!((board.status("edge"), board.status("secrets")), ("up".into(), "cloud_token".into()));
     assert_eq!(board.ok("grep token /data/slipway/run/edgecore.yaml"), "token: \"abc.&/+=_-1\"");
+    let process = "cut -d- -f1 /data/slipway/run/edgecore.pid";
+    let first = board.ok(process);
+    board.ok(&format!("SLIPWAY_EDGE_SECONDS=0 {SLIPWAY} up"));
+    assert_eq!(board.ok(process), first, "edgecore was started again without need");
+    board.ok(&format!("echo other >/data/t/token && {SLIPWAY} secret cloud_token /data/t/token"));
+    board.ok(&format!("SLIPWAY_EDGE_SECONDS=0 {SLIPWAY} up"));
+    assert_ne!(board.ok(process), first, "edgecore still has the old token");
     assert_eq!(board.ok("ls -l /data/slipway/run/edgecore.yaml /data/slipway/secrets/cloud_token | cut -c1-10; ls -d /var/lib/kubeedge"),
         "-rw-------\n-rw-------\n/var/lib/kubeedge");
     assert_eq!(board.ok("grep -r 'abc[.]' /data/slipway/log /data/slipway/state; true"), "");
@@ -623,7 +636,7 @@ fn started_at_boot_until_it_is_not() {
 #[test]
 fn controllers_that_the_board_has_mounted_already() {
     let Some(mut board) = Board::new() else { return };
-    if board.run("mkdir /dev/freezer && mount -t cgroup -o freezer cgroup /dev/freezer").status != 0 {
+    if board.run("mkdir /dev/frozen && mount -t cgroup -o freezer cgroup /dev/frozen").status != 0 {
         eprintln!("SKIPPED: this machine's cgroup controllers are used as version 2");
         return;
     }
@@ -633,11 +646,12 @@ fn controllers_that_the_board_has_mounted_already() {
     assert!(text.contains("this kernel has no cgroup controller: schedtune"), "{text}");
     assert_eq!(board.status("cgroups_missing"), "schedtune");
     let mounted = board.ok("cut -d' ' -f2,3 /proc/mounts | grep ' cgroup$' | sort");
-    // Also beside the one that was there first: old versions of runc look for all of them there.
+    // Also beside the one that was there first, by their names: runc and containerd look for all of them there.
     assert_eq!(
         mounted,
-        "/dev/devices cgroup\n/dev/freezer cgroup\n/sys/fs/cgroup/devices cgroup\n/sys/fs/cgroup/freezer cgroup"
+        "/dev/devices cgroup\n/dev/frozen cgroup\n/sys/fs/cgroup/devices cgroup\n/sys/fs/cgroup/freezer cgroup"
     );
+    assert_eq!(board.ok("readlink /dev/freezer"), "frozen");
     board.ok(&format!("{SLIPWAY} down"));
     assert_eq!(board.state(), before);
 }
@@ -712,6 +726,39 @@ fn tarballs_that_are_not_taken() {
 }
 
 #[test]
+fn what_is_not_slipways_stays() {
+    let Some(mut board) = Board::new() else { return };
+    board.install(&Bundle::small("1").set("data_root", "/data/slipway/docker"));
+    board
+        .ok(&format!("{SLIPWAY} up && mkdir -p /data/slipway/docker/overlay2 && echo mine >/data/slipway/docker/mine"));
+    let text = board.ok(&format!("{SLIPWAY} uninstall"));
+    assert!(text.ends_with("removed from /data/slipway, except: docker"), "{text}");
+    assert_eq!(
+        board.ok("ls -A /data/slipway /data/slipway/docker"),
+        "/data/slipway:\ndocker\n\n/data/slipway/docker:\nmine\noverlay2"
+    );
+    board.ok("mkdir -p /data/slipway/incoming && cp /host/slipway /host/busybox /data/slipway/incoming");
+    board.install(&Bundle::small("1").set("data_root", "/data/slipway/docker"));
+    board.ok(&format!("{SLIPWAY} uninstall --data"));
+    assert_eq!(board.ok("ls -A /data/slipway/docker"), "mine");
+}
+
+#[test]
+fn a_full_disk_keeps_nothing_up() {
+    let Some(mut board) = Board::with("size=26m") else { return };
+    let before = board.state();
+    board.install(&Bundle::small("1"));
+    board.ok("cat /dev/zero >/data/t/full 2>/dev/null; true");
+    let text = board.fails(1, &format!("{SLIPWAY} up"));
+    assert!(text.contains("df -h"), "{text}");
+    board.ok("rm /data/t/full");
+    board.ok(&format!("{SLIPWAY} up"));
+    board.ok("cat /dev/zero >/data/t/full 2>/dev/null; true");
+    board.ok(&format!("{SLIPWAY} down"));
+    assert_eq!(board.state(), before);
+}
+
+#[test]
 fn settings_that_are_not_taken() {
     let Some(mut board) = Board::new() else { return };
     let before = board.state();
@@ -728,6 +775,7 @@ fn settings_that_are_not_taken() {
         ("an unknown name", garbage("data_root=/data/docker\ncolour=blue\n")),
         ("no data_root", garbage("# nothing\n")),
         ("a path that is none", Bundle::small("1").set("data_root", "/data/../x")),
+        ("containers among our own folders", Bundle::small("1").set("data_root", "/data/slipway/run/docker")),
         ("a rule that is none", Bundle::small("1").set("routing_rules", "1:main main")),
         ("a pattern", Bundle::small("1").set("bind_dirs", "/*")),
         ("a folder that is a link to the system's", Bundle::small("1").set("bind_dirs", "/bin /var")),

@@ -33,7 +33,7 @@ start_daemon() {
     d_name=$1
     note "$JOURNAL" daemon "$d_name"
     rotate "$d_name"
-    "$BUSYBOX" setsid "$BUSYBOX" sh "$SLOT/bin/slipway" _daemon "$@" </dev/null >>"$LOG/$d_name.log" 2>&1 8>&- &
+    "$BUSYBOX" setsid "$BUSYBOX" sh "$SLOT/bin/slipway" _daemon "$@" </dev/null >>"$LOG/$d_name.log" 2>&1 &
     d_pid=$!
     # It has begun once it has written who it is.
     until [ -s "$RUN/$d_name.pid" ] && { read -r d_id _; } <"$RUN/$d_name.pid" && [ "${d_id%%-*}" = "$d_pid" ]; do
@@ -83,8 +83,11 @@ wait_for_end() {
 # What is left of containers when their daemon was killed instead of stopped: their processes, the shims of our slots,
 # and the mounts of namespaces and layers.
 sweep() {
-    find "$CGROUPS"/*/docker "$CGROUPS"/*/kubepods -name cgroup.procs 2>/dev/null | while read -r group; do
-        while read -r member; do kill -9 "$member" 2>/dev/null; done <"$group"
+    find "$CGROUPS"/*/docker "$CGROUPS"/*/kubepods -name cgroup.procs 2>/dev/null | while read -r members; do
+        container=${members%/cgroup.procs}
+        [ -d "${data_root:-/nowhere}/containers/${container##*/}" ] || continue
+        # 0 is a process that this namespace does not see; to kill it would be to kill ourselves.
+        while read -r member; do [ "$member" = 0 ] || kill -9 "$member" 2>/dev/null; done <"$members"
     done
     ls -l /proc/[0-9]*/exe 2>/dev/null |
         sed -n "s|.* /proc/\([0-9]*\)/exe -> $BOARD/slots/[^/]*/bin/containerd-shim.*|\1|p" | while read -r shim; do
@@ -147,7 +150,7 @@ cmd_logs() {
 
 # --- All of them, in order ----------------------------------------------------------------------------------------------
 
-docker() { HOME=$RUN timeout "${SLIPWAY_TIMEOUT:-180}" "$SLOT/bin/docker" -H "$runtime_endpoint" "$@"; }
+docker() { timeout "${SLIPWAY_TIMEOUT:-180}" "$SLOT/bin/docker" -H "$runtime_endpoint" "$@"; }
 
 # Waits until the rest of the arguments succeed, as long as daemon $1 lives.
 wait_for() {
@@ -222,16 +225,24 @@ edge_off() {
 }
 
 start_edge() {
-    why=$(edge_off)
+    before=$(hash_of "$RUN/edgecore.yaml" 2>/dev/null)
+    why=$(edge_off) || {
+        UNHEALTHY="$RUN/edgecore.yaml could not be written"
+        return 1
+    }
     case $why in
     '') ;;
     *secret*)
-        warn "edgecore is not started: $why. Send it from the build machine, or: slipway secret ${why#*secret } …"
+        secret=${why#the secret }
+        warn "edgecore is not started: $why. Push again, or: slipway secret ${secret% is missing} FILE; slipway up"
         return 0
         ;;
     *) return 0 ;;
     esac
-    daemon_lives edgecore && return
+    if daemon_lives edgecore; then
+        [ "$(hash_of "$RUN/edgecore.yaml")" != "$before" ] || return 0
+        stop_daemon edgecore || return 1 # another token
+    fi
     # Where its database and certificates go.
     sed -n 's/^ *\(dataSource\|tls[A-Za-z]*File\): *"\{0,1\}\(\/[^"]*\)\/.*/\2/p' "$RUN/edgecore.yaml" | while read -r folder; do
         mkdir -p "$folder"
@@ -422,14 +433,13 @@ cmd_uninstall() {
     rm -f "$STATE/up"
     undo_all || die "undo what slipway up did" "some of it stays, see above" "Mend that, then again: slipway uninstall"
     remove_boot
-    case $data_root in
-    "$BOARD"/*) keep=${data_root#"$BOARD"/} keep=${keep%%/*} ;;
-    *) keep= ;;
-    esac
+    # What is not ours, such as a data root in here, stays.
+    keep=$(ls -A "$BOARD" |
+        awk '!/^(slots|incoming|secrets|state|run|log|[.]?current|[.]?previous)$/ { printf "%s%s", sep, $0; sep = " " }')
     cd / || exit 1
     # The slots last: until then this can be started again.
     rm -rf "$INCOMING" "$SECRETS" "$RUN" "$LOG"
-    printf 'slipway: removed from %s%s\n' "$BOARD" "${keep:+, except $BOARD/$keep with images and containers}"
+    printf 'slipway: removed from %s%s\n' "$BOARD" "${keep:+, except: $keep}"
     trap - EXIT
     [ -n "$keep" ] || exec "$BUSYBOX" rm -rf "$BOARD"
     exec "$BUSYBOX" rm -rf "$STATE" "$BOARD/current" "$BOARD/previous" "$BOARD/slots"

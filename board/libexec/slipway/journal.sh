@@ -36,41 +36,49 @@ undo_all() {
     [ -z "$failed" ]
 }
 
-# Undoes the entries from the last to the first. Those that cannot be undone now stay.
+# Undoes the entries from the last to the first; those that cannot be undone now stay. It writes nothing before the end:
+# a full disk must not keep a board from being taken down.
 undo_file() {
     [ -s "$1" ] || return 0
-    : >"$1.left"
-    awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }' "$1" >"$1.reverse"
-    # On another descriptor: what is called in the loop must not read the list.
-    while IFS= read -r entry <&8; do
-        # shellcheck disable=SC2086 # its words hold no spaces: settings and sysfs values are checked for that
-        set -- "$1" $entry
-        case $2 in
-        boot) continue ;;
-        mount) undo_mount "$3" "$4" ;;
-        value) undo_value "$3" "$4" "${5:-}" ;;
-        rule) undo_rule "$3" "$4" ;;
-        link) [ "$(readlink "$3" 2>/dev/null)" != "$4" ] || rm -f "$3" ;;
-        daemon) stop_daemon "$3" ;;
-        bridge) undo_bridge ;;
-        dir) undo_dir "$3" ;;
-        file) undo_file_made "$3" "$4" ;;
-        *) warn "the journal $1 has an entry that this version does not know: $entry" ;;
-        esac || {
-            failed=yes
-            say "$entry" >>"$1.left"
-        }
-    done 8<"$1.reverse"
-    rm -f "$1.reverse"
-    if [ -s "$1.left" ]; then
-        awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }' "$1.left" >"$1.new"
-        [ "$1" = "$MADE" ] || { say "boot $BOOT" && cat "$1.new"; } >"$1.both"
-        [ "$1" = "$MADE" ] || mv "$1.both" "$1.new"
-        mv "$1.new" "$1"
-    else
+    left=''
+    entries=$(awk '$1 != "boot" { line[NR] = $0 } END { for (i = NR; i > 0; i--) if (i in line) print line[i] }' "$1")
+    while [ -n "$entries" ]; do
+        entry=${entries%%"$NEWLINE"*}
+        entries=${entries#"$entry"} entries=${entries#"$NEWLINE"}
+        # shellcheck disable=SC2086 # its words hold no spaces: they are paths, numbers and names, checked for that
+        undo $entry || left=$entry$NEWLINE$left
+    done
+    if [ -z "$left" ]; then
         rm -f "$1"
+        return
     fi
-    rm -f "$1.left"
+    failed=yes
+    [ "$1" = "$MADE" ] || left="boot $BOOT$NEWLINE$left"
+    printf '%s' "$left" >"$1.new" && mv "$1.new" "$1" # if not, what is undone already is found undone
+}
+NEWLINE='
+'
+
+# undo KIND WORD…: an entry of a journal. One that was cut short was not acted upon.
+undo() {
+    case $1 in
+    mount | rule | link | value | file) [ $# -ge 3 ] || return 0 ;;
+    *) [ $# -ge 2 ] || return 0 ;;
+    esac
+    case $1 in
+    mount) undo_mount "$2" "$3" ;;
+    value) undo_value "$2" "$3" "${4:-}" ;;
+    rule) undo_rule "$2" "$3" ;;
+    link) [ "$(readlink "$2" 2>/dev/null)" != "$3" ] || rm -f "$2" ;;
+    daemon) stop_daemon "$2" ;;
+    bridge) undo_bridge ;;
+    dir) undo_dir "$2" ;;
+    file) undo_file_made "$2" "$3" ;;
+    *)
+        warn "the journal has an entry that this version does not know: $* (slipway rollback has the one that does)"
+        return 1
+        ;;
+    esac
 }
 
 # $2 mounts were at $1 before ours: whatever is above them goes, with what was mounted on it since.

@@ -259,7 +259,6 @@ hierarchies() {
 # mounted; both empty if it is not. H_OURS is where below the folder $2 it is.
 hierarchy_of() {
     H_SET='' H_POINT='' H_OURS=''
-    hierarchies >"$RUN/hierarchies"
     while read -r h_point h_options; do
         case ,$h_options, in *,"$1",*) ;; *) continue ;; esac
         [ -n "$H_POINT" ] || H_POINT=$h_point
@@ -269,13 +268,14 @@ hierarchy_of() {
             case " $known_controllers " in *" $option "*) H_SET=$H_SET${H_SET:+,}$option ;; esac
             case $option in name=*) H_SET=$H_SET${H_SET:+,}none,$option ;; esac
         done
-    done <"$RUN/hierarchies"
+    done <<HIERARCHIES
+$(hierarchies)
+HIERARCHIES
 }
 
 prepare_cgroups() {
     known_controllers=$(awk '$4 == 1 { printf "%s ", $1 }' /proc/cgroups)
     missing=''
-    mkdir -p "$RUN"
     mount_of "$CGROUPS" || die "mount cgroups" "there is no $CGROUPS" "The kernel was built without CONFIG_CGROUPS."
     if [ "$M_POINT" != "$CGROUPS" ] || [ "$M_TYPE" != tmpfs ]; then
         [ -d "$CGROUPS" ] || die "mount cgroups" "there is no $CGROUPS" "The kernel was built without CONFIG_CGROUPS."

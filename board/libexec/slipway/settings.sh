@@ -58,6 +58,12 @@ load_settings() {
     done <"$SETTINGS"
     set +f
     [ -n "$data_root" ] || bad_settings "data_root is missing"
+    case $data_root/ in
+    "$BOARD"/ | "$BOARD"/slots/* | "$BOARD"/incoming/* | "$BOARD"/secrets/* | "$BOARD"/state/* | "$BOARD"/run/* | \
+        "$BOARD"/log/* | "$BOARD"/current/* | "$BOARD"/previous/*)
+        bad_settings "data_root=$data_root is among Slipway's own folders"
+        ;;
+    esac
 }
 
 bad_settings() {
