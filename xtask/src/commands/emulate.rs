@@ -345,7 +345,7 @@ fn verdict(outcomes: &[Outcome]) -> Result<()> {
         return Ok(());
     }
     let what = format!("checks failed on the emulated board: {}", failed.join(", "));
-    let again = format!("cargo xtask emulate --target … --only {} --keep", failed[0]);
+    let again = format!("the same command with --only {} --keep, then --attach to try again", failed[0]);
     Err(Failure::new(Kind::Check, what).next(again).into())
 }
 
