@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use fs_err as fs;
 use xtask::error::render;
 use xtask::ship::board::agent::Agent;
 use xtask::ship::emulator::acceptance::Checks;
@@ -87,12 +88,12 @@ fn files_arrive_as_they_are() {
     let local = guest.path("local");
     for size in [0, 1, 65_535, 65_536, 65_537, 300_001] {
         let bytes: Vec<u8> = (0..size).map(|at: u32| (at % 251) as u8).collect();
-        std::fs::write(&local, &bytes).unwrap();
+        fs::write(&local, &bytes).unwrap();
         let remote = guest.path("a name with spaces");
         let mut told = 0;
         agent.put(&local, remote.to_str().unwrap(), &mut |count| told += count).unwrap();
         assert_eq!(told, u64::from(size));
-        assert_eq!(std::fs::read(&remote).unwrap(), bytes, "{size} bytes");
+        assert_eq!(fs::read(&remote).unwrap(), bytes, "{size} bytes");
     }
     let nowhere = guest.path("missing/file");
     let error = agent.put(&local, nowhere.to_str().unwrap(), &mut |_| ()).unwrap_err().to_string();
@@ -122,10 +123,10 @@ fn a_board_that_does_not_answer_is_given_up() {
 fn checks(files: &[(&str, &str)]) -> Result<Checks, String> {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("checks");
-    std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("lib.sh"), "").unwrap();
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("lib.sh"), "").unwrap();
     for (file, text) in files {
-        std::fs::write(folder.join(file), text).unwrap();
+        fs::write(folder.join(file), text).unwrap();
     }
     Checks::read(dir.path(), &"checks".parse().unwrap()).map_err(|error| render(&error))
 }
