@@ -8,9 +8,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use fs_err as fs;
+use xtask::data::emulator::Emulator;
+use xtask::data::text::Text;
 use xtask::error::render;
 use xtask::ship::board::agent::Agent;
 use xtask::ship::emulator::acceptance::Checks;
+use xtask::ship::emulator::machine::Machine;
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(120);
@@ -157,4 +160,39 @@ fn what_a_check_needs_is_run_before_it() {
     };
     assert_eq!(names(all.choose(&["two".to_owned()]).unwrap()), ["one", "two"]);
     assert!(render(&all.choose(&["tow".to_owned()]).err().unwrap()).contains("did you mean `two`?"));
+}
+
+/// A machine whose QEMU is this script; it has a second to come up.
+fn start_with(script: &str) -> (String, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(root().join("emulators/openharmony-3-1.toml")).unwrap();
+    let text = text.replace("\"qemu-system-aarch64\"", "\"/bin/sh\"");
+    let text = text.replace("args = [", &format!("args = [\"-c\", {},", toml::Value::from(script)));
+    let (before, disks) = text.split_once("[disks.system]").unwrap();
+    let (_, after) = disks.split_once("[initramfs]").unwrap();
+    let text = format!("{}[disks]\n[initramfs]{after}", before.replace("boot    = 180", "boot    = 1"));
+    let text = Text::new("emulators/x.toml", text);
+    let emulator = Emulator::parse("x".parse().unwrap(), &text).map_err(|error| render(&error)).unwrap();
+    let run = dir.path().join("run");
+    let mut machine = Machine::new(&emulator, run, Path::new("/kernel"), b"initramfs", Some(512)).unwrap();
+    let error = render(&machine.start().expect_err("it does not start"));
+    (error.replace(dir.path().to_str().unwrap(), "DIR"), dir)
+}
+
+#[test]
+fn a_qemu_that_ends_is_told_with_what_it_said() {
+    let (error, _dir) = start_with("echo \"qemu: no machine 'virt'\" >&2; exit 3\n");
+    assert!(error.contains("QEMU did not start: exit status: 3"), "{error}");
+    assert!(error.contains("| qemu: no machine 'virt'"), "{error}");
+    assert!(error.contains("-m 512 "), "the command can be pasted: {error}");
+}
+
+#[test]
+fn a_machine_that_hangs_is_ended_with_its_last_screen() {
+    let (error, dir) =
+        start_with("printf 'Booting\\033[0m\\r\\nstuck here\\r\\n' >console.log\necho $$ >pid\nexec sleep 1000\n");
+    assert!(error.contains("QEMU opened no socket"), "{error}");
+    assert!(error.contains("| stuck here"), "{error}");
+    let pid = fs::read_to_string(dir.path().join("run/pid")).unwrap();
+    assert!(!Path::new("/proc").join(pid.trim()).exists(), "nothing is left running");
 }
