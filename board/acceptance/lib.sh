@@ -70,6 +70,9 @@ check_packet_filter() {
     tried=0
     for program in iptables ip6tables; do
         for table in filter nat mangle raw; do
+            # What a run that failed has left.
+            "$FOLDER/tables/$program" -t $table -F EMULATE 2>/dev/null
+            "$FOLDER/tables/$program" -t $table -X EMULATE 2>/dev/null
             must "$FOLDER/tables/$program" -t $table -N EMULATE
         done
         try filter "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
