@@ -73,6 +73,8 @@ pub enum Command {
     Repro(Repro),
     /// Tell which input of a program changed since it was last built
     Why(Why),
+    /// Boot a bundle on an emulated board, and check there what it promises
+    Emulate(Emulate),
     /// Open a program's patched source to edit; with --save, turn the edits into a patch file
     Patch(Patch),
     /// Tell whether a kernel's configuration is good for containers, which lines it lacks, and why one has no effect
@@ -128,6 +130,9 @@ pub struct Which {
 pub struct Fetch {
     #[command(flatten)]
     pub target: TargetArgs,
+    /// Also what the emulated board is made of: a kernel, a shell
+    #[arg(long)]
+    pub emulator: bool,
     #[command(flatten)]
     pub places: Places,
     /// The C toolchain [default: the one that says so in toolchains/]
@@ -260,6 +265,48 @@ impl Why {
 }
 
 #[derive(Debug, Args)]
+pub struct Emulate {
+    /// The board: a name of `cargo xtask list`
+    #[arg(long)]
+    pub target: String,
+    /// The bundle [default: the one in dist/TARGET/]
+    #[arg(long, value_name = "FILE.tar.gz")]
+    pub bundle: Option<PathBuf>,
+    /// Run these checks, and those that they need
+    #[arg(long, value_name = "CHECK", num_args = 1.., conflicts_with = "short")]
+    pub only: Vec<String>,
+    /// Run the short list instead of all checks
+    #[arg(long)]
+    pub short: bool,
+    /// Break something on the board (all that is known, or NAME) and see that a check finds it
+    #[arg(long = "break", value_name = "NAME", num_args = 0.., conflicts_with_all = ["only", "short", "shell"])]
+    pub breaks: Option<Vec<String>>,
+    /// Tell which checks there are, and run none
+    #[arg(long)]
+    pub list: bool,
+    /// Run no checks: hand the board's console to this terminal
+    #[arg(long, conflicts_with_all = ["only", "short", "list"])]
+    pub shell: bool,
+    /// Leave the board running after the checks, until Ctrl-C
+    #[arg(long, conflicts_with = "shell")]
+    pub keep: bool,
+    /// Run the checks of --only, or --break, on the board that runs already
+    #[arg(long, conflicts_with_all = ["shell", "keep"])]
+    pub attach: bool,
+    /// The board's memory in MiB
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(256..))]
+    pub memory: Option<u32>,
+    /// Pin the kernels that Debian's archive has now, in emulators/, and boot nothing
+    #[arg(long, conflicts_with_all = ["only", "short", "list", "shell", "keep", "attach"])]
+    pub renew_kernel: bool,
+    /// The kernel's series [default: the first that can be had]
+    #[arg(long, value_name = "SERIES")]
+    pub kernel: Option<String>,
+    #[command(flatten)]
+    pub places: Places,
+}
+
+#[derive(Debug, Args)]
 pub struct Patch {
     /// The program: a name of `cargo xtask list`
     pub name: String,
@@ -386,7 +433,7 @@ pub struct Reach {
     /// The board: a name of `cargo xtask list`
     #[arg(long)]
     pub target: String,
-    /// The way to it: hdc, adb or ssh [default: those of the target, whichever finds the board]
+    /// The way to it: hdc, adb, ssh or emulator [default: those of the target, whichever finds the board]
     #[arg(long, value_name = "WAY")]
     pub via: Option<Via>,
     /// Which board of several: what hdc or adb lists; for ssh USER@HOST or USER@HOST:PORT
@@ -567,6 +614,7 @@ fn run(command: &Command, global: &Global, ui: &Ui) -> Result<()> {
         Command::List => commands::show::list(&project()?, ui),
         Command::Repro(args) => commands::repro::repro(&project()?, args, ui),
         Command::Why(args) => commands::why::why(&project()?, args, ui),
+        Command::Emulate(args) => commands::emulate::emulate(&project()?, args, ui),
         Command::Patch(args) => commands::patch::patch(&project()?, args, ui),
         Command::Kernel(args) => commands::kernel::kernel(&project()?, args, ui),
         Command::Openharmony(args) => commands::openharmony::openharmony(&project()?, args, ui),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use xtask::data::source::{DebianBinary, Origin, Pinned};
-use xtask::data::types::Sha256;
+use xtask::data::types::{Arch, Sha256};
 use xtask::error::{is_interrupt, render};
 use xtask::run::fetch::Fetcher;
 use xtask::run::store::Store;
@@ -16,7 +16,7 @@ const SIZE: usize = 8;
 fn library(name: &str) -> Pinned {
     assert_eq!(name.len(), SIZE);
     let (suite, package, version) = ("bookworm".parse().unwrap(), name.parse().unwrap(), "1.0-1".parse().unwrap());
-    let origin = Origin::Deb(DebianBinary { suite, package, version });
+    let origin = Origin::Deb(DebianBinary { suite, arch: Arch::X86_64, package, version });
     Pinned { file: format!("{name}_1.0-1_all.deb"), sha256: Sha256::of(name), origins: vec![origin] }
 }
 

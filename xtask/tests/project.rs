@@ -37,9 +37,10 @@ fn the_list() {
 #[test]
 fn the_help() {
     insta::assert_snapshot!(xtask(&["--help"]).stdout);
-    for command in
-        ["bundle", "recipe", "fetch", "mirror", "update", "plan", "settings", "repro", "why", "push", "board", "clean"]
-    {
+    for command in [
+        "bundle", "recipe", "fetch", "mirror", "update", "plan", "settings", "repro", "why", "emulate", "push",
+        "board", "clean",
+    ] {
         insta::assert_snapshot!(format!("help-{command}"), xtask(&[command, "--help"]).stdout);
     }
     for (command, part) in

@@ -3,12 +3,17 @@
 use std::io::Write as _;
 
 use crate::cli::{Reach, Verb};
+use crate::data::board::Via;
 use crate::data::project::Project;
+use crate::data::target::Target;
 use crate::error::{Failure, Kind, Result};
 use crate::run::process::quote;
+use crate::run::store::Store;
+use crate::ship::board::emulator::Emulated;
 use crate::ship::board::script::Script;
 use crate::ship::board::{Link, device, package};
 use crate::ship::bundle;
+use crate::ship::emulator::machine;
 use crate::ui::Ui;
 
 /// `cargo xtask board`.
@@ -17,7 +22,7 @@ pub fn board(project: &Project, verb: &Verb, ui: &Ui) -> Result<()> {
     let target = project.target(&reach.target)?;
     let bundle = bundle::path(&project.root.join("dist"), &target.name);
     let dir = package::board_dir_of(&bundle)?;
-    let link = device::connect(&target.board.via, reach.via, reach.device.as_ref())?;
+    let link = connect(target, reach)?;
     let Some(args) = args else { return shell(&*link, &dir, ui) };
     let script = Script::installed(&dir);
     if !script.is_there(&*link)? {
@@ -32,6 +37,16 @@ pub fn board(project: &Project, verb: &Verb, ui: &Ui) -> Result<()> {
         Ok(())
     })?;
     ended(&*link, args[0], status)
+}
+
+/// The board that is meant.
+pub fn connect(target: &Target, reach: &Reach) -> Result<Box<dyn Link>> {
+    if reach.via != Some(Via::Emulator) {
+        return device::connect(&target.board.via, reach.via, reach.device.as_ref());
+    }
+    let store = Store::open(&Store::default_root()?)?;
+    let name = target.name.as_str();
+    Ok(Box::new(Emulated::attach(name, &machine::folder(&store, name))?))
 }
 
 /// The script has said what went wrong; here only its status is passed on.

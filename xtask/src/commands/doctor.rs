@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::emulate;
+use crate::data::emulator::Emulator;
 use crate::data::project::Project;
 use crate::data::recipe::{Recipe, Source};
 use crate::data::source::Origin;
@@ -40,6 +42,7 @@ pub fn doctor(project: &Project, ui: &Ui) -> Result<()> {
     findings.extend(host_cc(project));
     findings.extend(Arch::ALL.into_iter().filter(|arch| !arch.is_native()).map(qemu));
     findings.extend([apt(project), pip(project), git()]);
+    findings.extend(emulators(project));
     findings.extend(cross_compilers(project));
     let mut text = String::new();
     for finding in &findings {
@@ -215,6 +218,21 @@ fn git() -> Finding {
         Some(path) => good("git", path.display().to_string()),
         None => lack("git", State::Weak, "sources that are pinned by commit cannot be fetched", "apt-get install git"),
     }
+}
+
+/// What `emulate` needs of this machine; nothing else does.
+fn emulators(project: &Project) -> Vec<Finding> {
+    let finding = |(name, emulator): (&Name, &Emulator)| match emulate::lacks(emulator).as_slice() {
+        [] => good("emulator", format!("{name}: {}", emulator.qemu.program)),
+        lacks => {
+            let programs: Vec<&str> = lacks.iter().map(|(program, _)| program.as_str()).collect();
+            let mut mends: Vec<&str> = lacks.iter().map(|(_, mend)| mend.as_str()).collect();
+            mends.dedup();
+            let detail = format!("{name}: no {}; bundles cannot be tried on an emulated board", programs.join(", no "));
+            lack("emulator", State::Weak, detail, &mends.join("; "))
+        }
+    };
+    project.emulators.iter().map(finding).collect()
 }
 
 /// Toolchains of the host are a choice, so their absence is no lack: it is told, with how to get them.

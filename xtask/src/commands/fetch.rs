@@ -100,6 +100,11 @@ fn wanted(project: &Project, args: &cli::Fetch) -> Result<Wanted> {
         wanted.sets.push((format!("{} {}", package.source.package, package.version), package.files));
         wanted.sets.push((format!("the Go libraries of {}", package.source.package), package.libraries));
     }
+    if args.emulator {
+        let emulator = project.emulator(project.target(&args.target.target)?)?;
+        wanted.files.push(emulator.kernels.iter().map(|kernel| kernel.pinned(emulator.arch)).collect());
+        wanted.files.extend(emulator.packages.iter().map(|extra| vec![extra.pinned(emulator.arch)]));
+    }
     wanted.commits = commits.into_values().collect();
     Ok(wanted)
 }

@@ -4,6 +4,7 @@ pub mod board;
 pub mod build;
 pub mod clean;
 pub mod doctor;
+pub mod emulate;
 pub mod fetch;
 pub mod kernel;
 pub mod openharmony;

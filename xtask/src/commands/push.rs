@@ -6,14 +6,15 @@ use std::time::SystemTime;
 use fs_err as fs;
 use serde_json::json;
 
+use super::board;
 use crate::cli;
 use crate::data::project::{Project, walk};
 use crate::data::target::Target;
 use crate::error::{Failure, Kind, Result};
+use crate::ship::board::Link;
 use crate::ship::board::facts::{self, Facts, Obstacle};
 use crate::ship::board::package::Package;
 use crate::ship::board::script::{Push, Pushed};
-use crate::ship::board::{Link, device};
 use crate::ship::{bundle, secrets};
 use crate::ui::{self, Ui};
 
@@ -27,7 +28,7 @@ pub fn push(project: &Project, args: &cli::Push, ui: &Ui) -> Result<()> {
     if package.target != target.name.as_str() {
         return Err(another_target(&package, target).into());
     }
-    let link = device::connect(&target.board.via, args.reach.via, args.reach.device.as_ref())?;
+    let link = board::connect(target, &args.reach)?;
     let task = ui.task("check", link.name());
     let (facts, config) = ask(&*link, &package)?;
     let obstacles = facts::obstacles(&facts, &package, target.board.kernel.as_ref(), config.as_deref());

@@ -34,6 +34,9 @@ pub enum Via {
     Adb,
     /// A secure shell server on the board.
     Ssh,
+    /// The target's emulated board, which somebody started on this machine. Only who asks for it gets it.
+    #[serde(skip)]
+    Emulator,
 }
 
 impl Via {
@@ -48,6 +51,7 @@ impl Via {
             Self::Hdc => "hdc",
             Self::Adb => "adb",
             Self::Ssh => "ssh",
+            Self::Emulator => "emulator",
         }
     }
 }
@@ -62,7 +66,7 @@ impl FromStr for Via {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let found = Self::ALL.into_iter().find(|via| via.as_str() == text);
-        found.ok_or_else(|| Invalid(format!("{text:?} is no way to a board; there are hdc, adb and ssh")))
+        let found = Self::ALL.into_iter().chain([Self::Emulator]).find(|via| via.as_str() == text);
+        found.ok_or_else(|| Invalid(format!("{text:?} is no way to a board; there are hdc, adb, ssh and emulator")))
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::source::{DebianBinary, DebianSource, Origin, Pinned};
 use super::text::Text;
-use super::types::{DebianVersion, Name, Package, Sha256};
+use super::types::{Arch, DebianVersion, Name, Package, Sha256};
 use crate::error::{Failure, Kind, Result};
 
 /// What stands at the head of every lock.
@@ -160,6 +160,7 @@ impl Lock {
             sha256: library.sha256.clone(),
             origins: vec![Origin::Deb(DebianBinary {
                 suite: self.suite.clone(),
+                arch: Arch::X86_64,
                 package: library.package.clone(),
                 version: library.version.clone(),
             })],

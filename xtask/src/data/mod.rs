@@ -7,6 +7,7 @@ pub mod arg;
 pub mod board;
 pub mod document;
 pub mod edit;
+pub mod emulator;
 pub mod image;
 pub mod kernel;
 pub mod lock;

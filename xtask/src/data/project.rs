@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use super::edit::EDITS;
+use super::emulator::Emulator;
 use super::image;
 use super::lock::Lock;
 use super::patch::Patch;
@@ -27,6 +28,7 @@ pub struct Project {
     pub recipes: BTreeMap<Name, Recipe>,
     pub targets: BTreeMap<Name, Target>,
     pub toolchains: BTreeMap<Name, Toolchain>,
+    pub emulators: BTreeMap<Name, Emulator>,
     /// What can be set about a board.
     pub variables: BTreeMap<Name, Variable>,
     /// The templates that targets ship, by their path in this repository.
@@ -60,6 +62,7 @@ impl Project {
             schemas: read_schemas(root, &targets)?,
             targets,
             toolchains: read_all(root, "toolchains", Toolchain::parse)?,
+            emulators: read_all(root, "emulators", Emulator::parse)?,
             patches: read_patches(root, &recipes)?,
             trees: read_trees(root, &recipes)?,
             locks: read_locks(root, &recipes)?,
@@ -82,6 +85,15 @@ impl Project {
     /// The target with this name, or a failure that lists the names there are.
     pub fn target(&self, name: &str) -> Result<&Target> {
         self.targets.get(name).ok_or_else(|| not_there("a target", name, &self.targets))
+    }
+
+    /// What stands in for a target's board.
+    pub fn emulator(&self, target: &Target) -> Result<&Emulator> {
+        let emulator = target.emulator.as_ref().and_then(|name| self.emulators.get(name.get_ref()));
+        emulator.ok_or_else(|| {
+            let what = format!("targets/{}.toml names no emulator: `emulator = \"NAME\"`", target.name);
+            Failure::new(Kind::Data, what).into()
+        })
     }
 
     /// The C toolchain with this name, or a failure that lists the names there are.
@@ -280,6 +292,7 @@ impl Project {
         self.check_groups(target)?;
         self.check_templates(target)?;
         self.check_vars(target)?;
+        self.check_emulator(target)?;
         for (path, template) in &target.templates {
             let other = owners.get(path.as_str()).map(String::as_str);
             let own = target.files.contains_key(path).then_some("[files]");
@@ -332,6 +345,19 @@ impl Project {
             }
         }
         Ok(())
+    }
+
+    /// The emulator that a target names exists, and is of the board's architecture.
+    fn check_emulator(&self, target: &Target) -> Result<()> {
+        let Some(name) = &target.emulator else { return Ok(()) };
+        let what = match self.emulators.get(name.get_ref()) {
+            Some(emulator) if emulator.arch == target.arch => return Ok(()),
+            Some(emulator) => {
+                format!("the emulator {} is {}, the target {}", name.get_ref(), emulator.arch, target.arch)
+            }
+            None => unknown("an emulator", name.get_ref().as_str(), self.emulators.keys().map(Name::as_str)),
+        };
+        Err(target.text.wrong(name.span(), what).into())
     }
 
     /// Every variable that a template names exists and fits its place, and what has a schema has a format.

@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::types::{Commit, DebianVersion, ImportPath, Name, Package, RelPath, Sha256, Url, Version};
+use super::types::{Arch, Commit, DebianVersion, ImportPath, Name, Package, RelPath, Sha256, Url, Version};
 
 /// `[release."V".archive]`: one file, the same bytes from any place.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -41,15 +41,23 @@ pub struct DebianSource {
     pub package: Package,
 }
 
-/// A binary package of Debian's archive, for amd64 or for all architectures. Like a source package's
-/// file it is found by its sha256; the version says to people which one that was.
+/// A binary package of Debian's archive, for one architecture or for all. Like a source package's file it
+/// is found by its sha256; the version says to people which one that was.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DebianBinary {
     /// The release's code name.
     pub suite: Name,
+    /// In whose lists it is found.
+    #[serde(default = "build_machine")]
+    pub arch: Arch,
     pub package: Package,
     pub version: DebianVersion,
+}
+
+/// Tools run on the build machine.
+fn build_machine() -> Arch {
+    Arch::X86_64
 }
 
 /// `[release."V".git]`: one commit of a repository; its files as they are in it, no `export-subst`.

@@ -20,6 +20,8 @@ pub struct Target {
     pub summary: String,
     /// The architecture of programs that do not say their own.
     pub arch: Arch,
+    /// What stands in for the board where there is none.
+    pub emulator: Option<Spanned<Name>>,
     pub recipes: BTreeMap<Name, Selection>,
     /// Programs that move together: the group's name → its version → the version of each member.
     pub groups: BTreeMap<Name, Group>,
@@ -70,6 +72,7 @@ pub struct TemplateUse {
 struct TargetFile {
     summary: String,
     arch: Arch,
+    emulator: Option<Spanned<Name>>,
     recipes: BTreeMap<Spanned<Name>, SelectionFile>,
     #[serde(default)]
     groups: BTreeMap<Name, Group>,
@@ -114,6 +117,7 @@ impl Target {
             name,
             summary: file.summary,
             arch: file.arch,
+            emulator: file.emulator,
             recipes,
             groups: file.groups,
             vars: file.vars,

@@ -368,6 +368,7 @@ fn packings(file: &ToolchainFile) -> Vec<Packing> {
             sha256: package.sha256.clone(),
             origins: vec![Origin::Deb(DebianBinary {
                 suite: debian.suite.clone(),
+                arch: Arch::X86_64,
                 package: package.package.clone(),
                 version: package.version.clone(),
             })],

@@ -395,6 +395,15 @@ impl Arch {
         }
     }
 
+    /// What Debian calls it.
+    pub fn debian(self) -> &'static str {
+        match self {
+            Arch::Aarch64 => "arm64",
+            Arch::Armhf => "armhf",
+            Arch::X86_64 => "amd64",
+        }
+    }
+
     /// The suffix of the qemu-user program that runs this architecture's binaries.
     pub fn qemu(self) -> &'static str {
         match self {

@@ -188,7 +188,17 @@ impl Spawn {
         let (mut command, _) = self.command(std::io::pipe()?.1)?;
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().with_context(|| format!("start `{}`", self.program()))?;
-        Ok(Background { _group: Group { child, ended: false, lasting: false } })
+        Ok(Background { group: Group { child, ended: false, lasting: false } })
+    }
+
+    /// Starts a program that runs beside us until it ends by itself or the guard is dropped; what it prints goes
+    /// to the end of `log`.
+    pub fn beside(&self, log: &Path) -> Result<Background> {
+        let (mut command, _) = self.command(std::io::pipe()?.1)?;
+        let log = fs_err::File::options().create(true).append(true).open(log)?.into_parts().0;
+        command.stderr(log.try_clone()?).stdout(log);
+        let child = command.spawn().with_context(|| format!("start `{}`", self.program()))?;
+        Ok(Background { group: Group { child, ended: false, lasting: false } })
     }
 
     /// Hands our terminal to the command until it ends: it is in our own process group, so it may read there,
@@ -250,7 +260,14 @@ impl Spawn {
 
 /// Stops its process group when dropped.
 pub struct Background {
-    _group: Group,
+    group: Group,
+}
+
+impl Background {
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.group.child.try_wait().context("look after a command")
+    }
 }
 
 /// A child and its process group; whoever drops it leaves nothing running.

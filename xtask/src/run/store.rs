@@ -10,6 +10,7 @@
 //! quarantine/           bytes that did not match           tmp/, locks/   scaffolding
 //! tools/, tool-cache/   unpacked toolchains and what they cache for themselves
 //! repro/                second builds that are compared with the first; kept where they differ
+//! emulator/TARGET/      the disks, sockets and logs of an emulated board
 //! ```
 
 use std::fs::File;
@@ -24,7 +25,7 @@ use crate::data::types::Sha256;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
 
-const FOLDERS: [&str; 13] = [
+const FOLDERS: [&str; 14] = [
     "sources",
     "git",
     "partial",
@@ -36,6 +37,7 @@ const FOLDERS: [&str; 13] = [
     "work",
     "logs",
     "repro",
+    "emulator",
     "tmp",
     "locks",
 ];

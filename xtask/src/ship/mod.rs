@@ -2,6 +2,8 @@
 
 pub mod board;
 pub mod bundle;
+pub mod cpio;
+pub mod emulator;
 pub mod image;
 pub mod program;
 pub mod record;

@@ -1,6 +1,6 @@
 //! Debian's archive through the machine's own apt: as any user, and without touching the machine's apt.
 //!
-//! Each suite has a folder in the store with lists of its own. A package's revision is not asked for:
+//! Each suite has a folder in the store with lists of its own, for each architecture that is asked for. A package's revision is not asked for:
 //! whichever one carries the wanted sha256 is asked for that single file.
 
 mod download;
@@ -16,7 +16,7 @@ use xshell::{Shell, cmd};
 
 use super::answer::{Answer, Candidate};
 use super::{CLIENT_LIMIT, Clients};
-use crate::data::types::{Name, Package, Sha256};
+use crate::data::types::{Arch, Name, Package, Sha256};
 use crate::error::{Context, Result};
 use crate::run::process::{Finished, Spawn};
 use crate::run::store::{self, Lock, Store};
@@ -28,8 +28,6 @@ pub(super) use resolve::Trust;
 pub const MIRROR_VARIABLE: &str = "SLIPWAY_DEBIAN_MIRROR";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Whose binary packages are looked at, besides those for all: the build machine's, whatever this one is.
-const ARCHITECTURE: &str = "amd64";
 /// apt says MD5 too where it may.
 const FORCE_SHA256: [&str; 2] = ["-o", "Acquire::ForceHash=SHA256"];
 
@@ -52,6 +50,21 @@ pub(super) struct Archive {
 pub(super) enum Carrier {
     Source(Package),
     Binary(Package),
+}
+
+/// Part of the archive that has lists of its own: a suite, and the architecture whose binary packages are
+/// looked at, besides those for all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Shelf {
+    pub suite: Name,
+    pub arch: Arch,
+}
+
+impl Shelf {
+    /// Where source packages and the build machine's own are found, whatever this machine is.
+    pub fn of(suite: &Name) -> Self {
+        Self { suite: suite.clone(), arch: Arch::X86_64 }
+    }
 }
 
 /// A file that is looked for.
@@ -78,6 +91,7 @@ pub(super) struct Lost {
 /// One suite's folder in the store.
 struct Suite {
     name: String,
+    arch: Arch,
     dir: PathBuf,
     uri: String,
 }
@@ -96,8 +110,8 @@ impl Archive {
     }
 
     /// The file with this sha256, whichever revision of the package carries it.
-    pub fn get(&self, suite: &Name, carrier: &Carrier, sha256: &Sha256, task: &Task) -> Result<Answer> {
-        let located = match self.locate(suite, &[Wanted { carrier, sha256 }], task)? {
+    pub fn get(&self, shelf: &Shelf, carrier: &Carrier, sha256: &Sha256, task: &Task) -> Result<Answer> {
+        let located = match self.locate(shelf, &[Wanted { carrier, sha256 }], task)? {
             Ok(located) => located.into_iter().next().context("one answer for one file")?,
             Err(why) => return Ok(Answer::Miss(why)),
         };
@@ -108,7 +122,7 @@ impl Archive {
         task.bytes(0, Some(found.size));
         let temp = self.store.temp_dir()?;
         let mut taken = None;
-        let answers = self.download(suite, &[(found, sha256.clone())], temp.path(), &mut |_, candidate| {
+        let answers = self.download(shelf, &[(found, sha256.clone())], temp.path(), &mut |_, candidate| {
             taken = Some(candidate);
             Ok(())
         })?;
@@ -122,11 +136,11 @@ impl Archive {
     /// Where each of the files is, from lists that were updated in this run before they are called too old.
     pub fn locate(
         &self,
-        suite: &Name,
+        shelf: &Shelf,
         wanted: &[Wanted<'_>],
         task: &Task,
     ) -> Answered<Vec<std::result::Result<Found, Lost>>> {
-        let suite = match self.suite(suite)? {
+        let suite = match self.suite(shelf)? {
             Ok(suite) => suite,
             Err(why) => return Ok(Err(why)),
         };
@@ -148,16 +162,17 @@ impl Archive {
     }
 
     /// The suite's folder, if this machine can ask the archive at all.
-    fn suite(&self, name: &Name) -> Answered<Suite> {
+    fn suite(&self, shelf: &Shelf) -> Answered<Suite> {
         if self.clients.find("apt-get").is_none() {
             let advice = "this machine has no apt-get, through which Debian's archive is asked";
             return Ok(Err(format!("{advice}: use a mirror folder, or a Debian machine or container")));
         }
-        Ok(self.uri()?.map(|uri| Suite { name: name.to_string(), dir: self.suite_dir(name), uri }))
+        let (name, dir) = (shelf.suite.to_string(), self.shelf_dir(shelf));
+        Ok(self.uri()?.map(|uri| Suite { name, arch: shelf.arch, dir, uri }))
     }
 
     fn lock(&self, suite: &Suite, task: &Task) -> Result<Lock> {
-        self.store.lock(&format!("apt-{}", suite.name), || task.now("waiting for apt's lists"))
+        self.store.lock(&format!("apt-{}", suite.id()), || task.now("waiting for apt's lists"))
     }
 
     /// What the lists say of the packages that carry the files.
@@ -236,11 +251,11 @@ impl Archive {
     }
 
     fn update(&self, suite: &Suite) -> Answered<()> {
-        if let Some(outcome) = self.updates().get(&suite.name) {
+        if let Some(outcome) = self.updates().get(&suite.id()) {
             return Ok(outcome.clone());
         }
         let outcome = self.update_lists(suite)?;
-        self.updates().insert(suite.name.clone(), outcome.clone());
+        self.updates().insert(suite.id(), outcome.clone());
         Ok(outcome)
     }
 
@@ -265,7 +280,7 @@ impl Archive {
     }
 
     fn is_updated(&self, suite: &Suite) -> bool {
-        self.updates().contains_key(&suite.name)
+        self.updates().contains_key(&suite.id())
     }
 
     fn updates(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, std::result::Result<(), String>>> {
@@ -303,12 +318,21 @@ impl Archive {
         spawn.limit(CLIENT_LIMIT).output()
     }
 
-    fn suite_dir(&self, suite: &Name) -> PathBuf {
-        self.store.path("apt").join(suite.as_str())
+    fn shelf_dir(&self, shelf: &Shelf) -> PathBuf {
+        self.store.path("apt").join(id(shelf.suite.as_str(), shelf.arch))
     }
 }
 
+/// What the folder and the lock of a suite's lists are called.
+fn id(suite: &str, arch: Arch) -> String {
+    if arch == Arch::X86_64 { suite.to_owned() } else { format!("{suite}-{}", arch.debian()) }
+}
+
 impl Suite {
+    fn id(&self) -> String {
+        id(&self.name, self.arch)
+    }
+
     /// Makes apt's private folders and configuration.
     fn prepare(&self, clients: &Clients) -> Result<()> {
         for dir in ["lists/partial", "cache/archives/partial"] {
@@ -320,7 +344,7 @@ impl Suite {
         let command = cmd!(shell, "{apt_config} dump").env("LC_ALL", "C");
         let host = Spawn::host(command).limit(CLIENT_LIMIT).output()?.text();
         let path = self.dir.join("apt.conf");
-        store::write_atomic(&path, config(&host, &self.dir).as_bytes())?;
+        store::write_atomic(&path, config(&host, &self.dir, self.arch).as_bytes())?;
         // A proxy's address may hold a password.
         store::set_mode(&path, 0o600)
     }
@@ -344,14 +368,19 @@ impl Suite {
     /// look, the pinned sha256 decides what is believed.
     fn sources(&self, signed: bool) -> String {
         let trust = if signed { format!("signed-by={KEYRING}") } else { "trusted=yes".to_owned() };
-        let (uri, name) = (&self.uri, &self.name);
-        format!("deb [arch={ARCHITECTURE} {trust}] {uri} {name} main\ndeb-src [{trust}] {uri} {name} main\n")
+        let (uri, name, arch) = (&self.uri, &self.name, self.arch.debian());
+        let binaries = format!("deb [arch={arch} {trust}] {uri} {name} main\n");
+        match self.arch {
+            Arch::X86_64 => format!("{binaries}deb-src [{trust}] {uri} {name} main\n"),
+            // Source packages are the same for all: they are in the build machine's lists already.
+            Arch::Aarch64 | Arch::Armhf => binaries,
+        }
     }
 }
 
 /// The whole of apt's configuration: how the host's apt reaches the network (proxies, certificates), and
 /// nothing else of it, since its hooks would run as part of our update and its lists are not ours.
-fn config(host: &str, dir: &Path) -> String {
+fn config(host: &str, dir: &Path, arch: Arch) -> String {
     let network = |line: &&str| {
         let ours = ["Acquire::Languages", "Acquire::IndexTargets", "Acquire::GzipIndexes", "Acquire::CompressionTypes"];
         line.starts_with("Acquire::") && !ours.iter().any(|ours| line.starts_with(ours))
@@ -372,8 +401,8 @@ fn config(host: &str, dir: &Path) -> String {
         ("Acquire::Languages", "none".to_owned()),
         ("Acquire::http::Timeout", "30".to_owned()),
         ("Acquire::https::Timeout", "30".to_owned()),
-        ("APT::Architecture", ARCHITECTURE.to_owned()),
-        ("APT::Architectures::", ARCHITECTURE.to_owned()), // Else this machine's own, and its foreign ones.
+        ("APT::Architecture", arch.debian().to_owned()),
+        ("APT::Architectures::", arch.debian().to_owned()), // Else this machine's own, and its foreign ones.
         ("APT::Install-Recommends", "false".to_owned()),
         ("APT::Sandbox::User", "root".to_owned()), // The _apt user could not write into the store.
         ("APT::Update::Error-Mode", "any".to_owned()), // Else a failed update exits with 0.
@@ -455,7 +484,7 @@ mod tests {
     fn only_the_way_to_the_network_is_taken_over() {
         let host = "Dir \"/\";\nAcquire::http::Proxy \"http://p.example:3128/\";\nAcquire::Languages \"de\";\n\
                     APT::Update::Post-Invoke:: \"rm -f /var/cache/apt/*.bin\";\n";
-        let text = config(host, Path::new("/s/apt/bookworm"));
+        let text = config(host, Path::new("/s/apt/bookworm"), Arch::X86_64);
         assert!(text.starts_with("Acquire::http::Proxy \"http://p.example:3128/\";\nDir::Etc::main"), "{text}");
         assert!(!text.contains("Post-Invoke") && !text.contains("\"de\""), "{text}");
     }

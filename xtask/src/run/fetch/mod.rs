@@ -24,14 +24,14 @@ pub use http::Limits;
 
 use crate::data::lock;
 use crate::data::source::{Git, Origin, Pinned};
-use crate::data::types::{Name, Package, Version};
+use crate::data::types::{Arch, Name, Package, Sha256, Version};
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
 use crate::run::process;
 use crate::run::store::{self, Lock, Store};
 use crate::ui::{self, Task, Ui};
 use answer::{Answer, Candidate};
-use debian::{Carrier, Trust};
+use debian::{Carrier, Shelf, Trust};
 use mirror::Mirror;
 
 /// For one of the machine's own clients to do its work: large repositories on slow lines, but not for ever.
@@ -69,6 +69,15 @@ impl Clients {
     fn get(&self, program: &str) -> PathBuf {
         self.find(program).unwrap_or_else(|| program.into())
     }
+}
+
+/// A revision of a binary package as the archive has it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    pub package: String,
+    pub version: String,
+    pub file: String,
+    pub sha256: Sha256,
 }
 
 /// Everything that was wanted at once, each with its own outcome.
@@ -200,6 +209,20 @@ impl Fetcher {
         Ok(lock)
     }
 
+    /// The binary package that another one stands for in its newest revision.
+    pub fn newest(&self, suite: &Name, arch: Arch, stands_for: &Package) -> Result<Newest> {
+        let resolve = || format!("look what {stands_for} is in {suite}");
+        if self.offline {
+            let what = "only Debian's archive knows what it has now, and it is not asked: offline";
+            return Err(Failure::new(Kind::Source, what)).with_context(resolve);
+        }
+        let task = self.ui.task("resolve", format!("{stands_for} in {suite}"));
+        let shelf = Shelf { suite: suite.clone(), arch };
+        let newest = self.debian.follow(&shelf, stands_for, self.trust, &task).with_context(resolve)?;
+        task.done(&format!("{} {}", newest.package, newest.version));
+        Ok(newest)
+    }
+
     /// All of them, `threads` at a time. No failure stops the others.
     pub fn fetch_all(&self, wanted: &[Vec<Pinned>], gits: &[Git], threads: usize) -> Fetched {
         let files = wanted.iter().map(|_| Mutex::new(None)).collect::<Vec<_>>();
@@ -259,7 +282,7 @@ struct Ask {
 enum How {
     Copy(PathBuf),
     Url(String),
-    Debian(Name, Carrier),
+    Debian(Shelf, Carrier),
     Pip(Name, Version),
     Git(String),
     /// The answer is known without asking.
@@ -277,12 +300,15 @@ impl Ask {
             Origin::Debian(source) => (
                 format!("the Debian archive ({}, {})", source.suite, source.package),
                 "the Debian archive",
-                How::Debian(source.suite.clone(), Carrier::Source(source.package.clone())),
+                How::Debian(Shelf::of(&source.suite), Carrier::Source(source.package.clone())),
             ),
             Origin::Deb(binary) => (
                 format!("the Debian archive ({}, {} {})", binary.suite, binary.package, binary.version),
                 "the Debian archive",
-                How::Debian(binary.suite.clone(), Carrier::Binary(binary.package.clone())),
+                How::Debian(
+                    Shelf { suite: binary.suite.clone(), arch: binary.arch },
+                    Carrier::Binary(binary.package.clone()),
+                ),
             ),
             Origin::Pip { package, version } => {
                 (format!("pip ({package} {version})"), "pip", How::Pip(package.clone(), version.clone()))
@@ -348,7 +374,7 @@ impl Fetcher {
                 let partial = self.partial(pinned.sha256.as_str());
                 self.http.get(&http::Wanted { url, partial: &partial, expected: Some(&pinned.sha256), task })?
             }
-            How::Debian(suite, carrier) => self.debian.get(suite, carrier, &pinned.sha256, task)?,
+            How::Debian(shelf, carrier) => self.debian.get(shelf, carrier, &pinned.sha256, task)?,
             How::Pip(package, version) => pip::get(&self.store, &self.clients, pinned, package, version)?,
             How::Git(_) => unreachable!("only commits are asked of git"),
         };

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use super::answer::{Attempt, Candidate, Unavailable};
-use super::debian::{Carrier, Found, Wanted};
+use super::debian::{Carrier, Found, Shelf, Wanted};
 use super::{Fetcher, How};
 use crate::data::source::Pinned;
-use crate::data::types::{Name, Sha256};
+use crate::data::types::Sha256;
 use crate::error::Result;
 use crate::ui::{self, Task};
 
@@ -74,13 +74,13 @@ impl<'a> Gap<'a> {
 
 impl Set<'_> {
     fn fetch(&mut self) -> Result<()> {
-        // By suite: which of the gaps, and what carries it.
-        let mut archive: BTreeMap<Name, Vec<(usize, Carrier)>> = BTreeMap::new();
+        // By suite and architecture: which of the gaps, and what carries it.
+        let mut archive: BTreeMap<Shelf, Vec<(usize, Carrier)>> = BTreeMap::new();
         for index in 0..self.gaps.len() {
             let pinned = self.gaps[index].pinned;
             for ask in self.fetcher.places(std::slice::from_ref(pinned)) {
-                if let How::Debian(suite, carrier) = ask.how {
-                    archive.entry(suite).or_default().push((index, carrier));
+                if let How::Debian(shelf, carrier) = ask.how {
+                    archive.entry(shelf).or_default().push((index, carrier));
                     continue;
                 }
                 match self.fetcher.ask(&ask, pinned, &self.task)? {
@@ -92,9 +92,9 @@ impl Set<'_> {
                 }
             }
         }
-        for (suite, mut wanted) in archive {
+        for (shelf, mut wanted) in archive {
             wanted.retain(|(index, _)| !self.gaps[*index].come);
-            self.ask_archive(&suite, &wanted)?;
+            self.ask_archive(&shelf, &wanted)?;
         }
         Ok(())
     }
@@ -106,7 +106,7 @@ impl Set<'_> {
         self.places.insert(place.to_owned());
     }
 
-    fn ask_archive(&mut self, suite: &Name, wanted: &[(usize, Carrier)]) -> Result<()> {
+    fn ask_archive(&mut self, shelf: &Shelf, wanted: &[(usize, Carrier)]) -> Result<()> {
         if wanted.is_empty() {
             return Ok(());
         }
@@ -115,7 +115,7 @@ impl Set<'_> {
         let hash = |index: usize| &self.gaps[index].pinned.sha256;
         let pieces: Vec<Wanted<'_>> =
             wanted.iter().map(|(index, carrier)| Wanted { carrier, sha256: hash(*index) }).collect();
-        let answers = debian.locate(suite, &pieces, &self.task)?;
+        let answers = debian.locate(shelf, &pieces, &self.task)?;
         let mut files = Vec::new();
         for (number, (index, _)) in wanted.iter().enumerate() {
             let why = match &answers {
@@ -131,12 +131,12 @@ impl Set<'_> {
                 },
                 Err(why) => why,
             };
-            self.gaps[*index].attempts.push(attempt(suite, why.clone()));
+            self.gaps[*index].attempts.push(attempt(shelf, why.clone()));
         }
-        self.download(suite, &files)
+        self.download(shelf, &files)
     }
 
-    fn download(&mut self, suite: &Name, files: &[(usize, Found)]) -> Result<()> {
+    fn download(&mut self, shelf: &Shelf, files: &[(usize, Found)]) -> Result<()> {
         if files.is_empty() {
             return Ok(());
         }
@@ -146,20 +146,20 @@ impl Set<'_> {
         let temp = fetcher.store.temp_dir()?;
         let asked: Vec<(Found, Sha256)> =
             files.iter().map(|(index, found)| (found.clone(), self.gaps[*index].pinned.sha256.clone())).collect();
-        let answers = fetcher.debian.download(suite, &asked, temp.path(), &mut |number, candidate: Candidate| {
+        let answers = fetcher.debian.download(shelf, &asked, temp.path(), &mut |number, candidate: Candidate| {
             let index = files[number].0;
             match fetcher.judge(candidate, self.gaps[index].pinned)? {
                 Ok((_, size)) => {
                     self.has_come(index, size, "the Debian archive");
                     self.task.advance(size);
                 }
-                Err(answer) => self.gaps[index].attempts.push(attempt(suite, answer)),
+                Err(answer) => self.gaps[index].attempts.push(attempt(shelf, answer)),
             }
             Ok(())
         })?;
         for ((index, _), answer) in files.iter().zip(answers) {
             if let Err(why) = answer {
-                self.gaps[*index].attempts.push(attempt(suite, why));
+                self.gaps[*index].attempts.push(attempt(shelf, why));
             }
         }
         Ok(())
@@ -183,8 +183,8 @@ impl Set<'_> {
     }
 }
 
-fn attempt(suite: &Name, answer: String) -> Attempt {
-    Attempt { place: format!("the Debian archive ({suite})"), answer }
+fn attempt(shelf: &Shelf, answer: String) -> Attempt {
+    Attempt { place: format!("the Debian archive ({})", shelf.suite), answer }
 }
 
 fn files(count: usize) -> String {

@@ -10,7 +10,7 @@ use super::usb::Closed;
 use super::{Link, adb, failure, hdc, ssh};
 use crate::data::board::Via;
 use crate::data::types::Invalid;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, Kind, Result, bail};
 
 /// What a device is called: a serial number, an address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,6 +95,7 @@ pub fn connect(ways: &[Via], via: Option<Via>, key: Option<&Key>) -> Result<Box<
         Via::Hdc => Ok(Box::new(Hdc::new(device.key)?)),
         Via::Adb => Ok(Box::new(Adb::new(device.key)?)),
         Via::Ssh => Ok(Box::new(Ssh::connect(&device.key)?)),
+        Via::Emulator => bail!("an emulated board is no device: it is reached by its target"),
     }
 }
 
@@ -109,7 +110,7 @@ fn listed(ways: &[Via]) -> Result<Vec<Device>> {
             Via::Adb if adb::program().is_none() => Err(adb::missing()),
             Via::Hdc => Ok(hdc::devices()?),
             Via::Adb => Ok(adb::devices()?),
-            Via::Ssh => continue,
+            Via::Ssh | Via::Emulator => continue,
         };
         asked |= there.is_ok();
         match there {

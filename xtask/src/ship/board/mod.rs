@@ -6,13 +6,16 @@
 //! commands; what those do is the script's affair.
 
 pub mod adb;
+pub mod agent;
 pub mod device;
+pub mod emulator;
 pub mod facts;
 pub mod hdc;
 pub mod inband;
 pub mod package;
 pub mod script;
 pub mod ssh;
+pub mod terminal;
 pub mod upload;
 mod usb;
 

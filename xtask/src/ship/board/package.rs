@@ -167,7 +167,8 @@ impl Contents {
         let narrow = narrow
             .and_then(|file| Some(Narrow { path: file.path.clone(), bytes: self.files.get(&file.path)?.clone() }));
         let board_dir = board_dir(self.files.get(SETTINGS).map_or(&[], Vec::as_slice))?;
-        let mut own = |path: &str| self.files.remove(path).ok_or_else(|| anyhow::Error::from(cannot_install(file, path)));
+        let mut own =
+            |path: &str| self.files.remove(path).ok_or_else(|| anyhow::Error::from(cannot_install(file, path)));
         Ok(Package {
             script: own(SCRIPT)?,
             busybox: own(BUSYBOX)?,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use fs_err as fs;
 use xshell::{Shell, cmd};
 
-use super::{Archive, Found, complaint};
-use crate::data::types::{Name, Sha256};
+use super::{Archive, Found, Shelf, complaint};
+use crate::data::types::Sha256;
 use crate::error::Result;
 use crate::run::fetch::CLIENT_LIMIT;
 use crate::run::fetch::answer::Candidate;
@@ -25,7 +25,7 @@ impl Archive {
     /// lies below `temp` until it is moved from there. Gives for each file apt's reason if it did not come.
     pub fn download(
         &self,
-        suite: &Name,
+        shelf: &Shelf,
         files: &[(Found, Sha256)],
         temp: &Path,
         come: &mut Come<'_>,
@@ -33,7 +33,7 @@ impl Archive {
         let mut answers = Vec::new();
         for (number, files) in files.chunks(AT_ONCE).enumerate() {
             let mut batch = Batch { first: number * AT_ONCE, files, temp, left: (0..files.len()).collect() };
-            let finished = self.run_helper(suite, &mut batch, come)?;
+            let finished = self.run_helper(shelf, &mut batch, come)?;
             batch.gather(true, come)?;
             let refused = |index: usize| match batch.left.contains(&index) {
                 true => Err(refusal(&finished, &files[index].0.url)),
@@ -44,11 +44,11 @@ impl Archive {
         Ok(answers)
     }
 
-    fn run_helper(&self, suite: &Name, batch: &mut Batch<'_>, come: &mut Come<'_>) -> Result<Finished> {
+    fn run_helper(&self, shelf: &Shelf, batch: &mut Batch<'_>, come: &mut Come<'_>) -> Result<Finished> {
         let helper = self.clients.find("apt-helper").unwrap_or_else(|| "/usr/lib/apt/apt-helper".into());
         let shell = Shell::new()?;
         let mut command =
-            cmd!(shell, "{helper} download-file").env("APT_CONFIG", self.suite_dir(suite).join("apt.conf"));
+            cmd!(shell, "{helper} download-file").env("APT_CONFIG", self.shelf_dir(shelf).join("apt.conf"));
         for (index, (found, sha256)) in batch.files.iter().enumerate() {
             command = command.args([found.url.clone().into(), batch.path(index).into_os_string()]);
             command = command.arg(format!("SHA256:{sha256}"));

@@ -16,6 +16,8 @@ pub(super) struct Revision {
     pub source: String,
     /// `3.0 (quilt)`, for a source package.
     pub format: String,
+    /// The first package that a binary package depends on.
+    pub depends: String,
     pub files: Vec<File>,
 }
 
@@ -75,6 +77,7 @@ fn revision(stanza: &str) -> Option<Revision> {
         package,
         version: field("Version")?,
         format: field("Format").unwrap_or_default(),
+        depends: field("Depends").and_then(|all| Some(all.split([' ', ',']).next()?.to_owned())).unwrap_or_default(),
         files,
     })
 }
@@ -128,10 +131,11 @@ mod tests {
         let sha256 = Sha256::of("deb");
         let text = format!(
             "Package: golang-dbus-dev\nSource: golang-dbus (5.1.0-1)\nVersion: 1:5.1.0-1+b1\n\
-             Filename: pool/main/g/golang-dbus/golang-dbus-dev_5.1.0-1+b1_amd64.deb\nSize: 63884\nSHA256: {sha256}\n\n"
+             Depends: golang-any (>= 1.15), other\nFilename: pool/main/g/golang-dbus/golang-dbus-dev_5.1.0-1+b1_amd64.deb\nSize: 63884\nSHA256: {sha256}\n\n"
         );
         let revision = revisions(&text).remove(0);
         assert_eq!((revision.source.as_str(), revision.version.as_str()), ("golang-dbus", "1:5.1.0-1+b1"));
+        assert_eq!(revision.depends, "golang-any");
         assert_eq!(revision.files[0].name, "golang-dbus-dev_5.1.0-1+b1_amd64.deb");
         assert_eq!((revision.files[0].size, revision.files[0].sha256.as_str()), (63884, sha256.as_str()));
     }

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use xshell::{Shell, cmd};
 
 use super::index::{self, File, Revision};
-use super::{Archive, FORCE_SHA256, KEYRING, Suite, complaint};
+use super::{Archive, FORCE_SHA256, KEYRING, Shelf, Suite, complaint};
 use crate::data::lock::{Library, Lock, SourceFile};
 use crate::data::types::{DebianVersion, Name, Package, Sha256};
 use crate::error::{Context, Failure, Kind, Result, bail};
+use crate::run::fetch::Newest;
 use crate::run::process::Finished;
 use crate::ui::Task;
 
@@ -27,7 +28,7 @@ pub(in crate::run::fetch) enum Trust {
 
 impl Archive {
     pub fn resolve(&self, suite: &Name, package: &Package, trust: Trust, task: &Task) -> Result<Lock> {
-        let there = self.suite(suite)?.map_err(|why| Failure::new(Kind::Host, why))?;
+        let there = self.suite(&Shelf::of(suite))?.map_err(|why| Failure::new(Kind::Host, why))?;
         let _lock = self.lock(&there, task)?;
         there.prepare(&self.clients)?;
         task.now("apt-get update");
@@ -43,6 +44,27 @@ impl Archive {
         files.sort_by(|one, other| one.file.cmp(&other.file));
         let version = version(&source)?;
         Ok(Lock { suite: suite.clone(), package: package.clone(), version, source: files, library })
+    }
+
+    /// The binary package that `package` depends on first, in its newest revision, such as a kernel by the name that
+    /// always means the newest.
+    pub fn follow(&self, shelf: &Shelf, package: &Package, trust: Trust, task: &Task) -> Result<Newest> {
+        let there = self.suite(shelf)?.map_err(|why| Failure::new(Kind::Host, why))?;
+        let _lock = self.lock(&there, task)?;
+        there.prepare(&self.clients)?;
+        task.now("apt-get update");
+        self.update(&there)?.map_err(|why| Failure::new(Kind::Source, why))?;
+        if trust == Trust::Signed && !there.is_signed() {
+            return Err(unsigned(&there).into());
+        }
+        let newest = |name: &str| -> Result<Revision> {
+            let found = self.binaries(&there, &[name])?.into_iter().find(|revision| revision.package == name);
+            found.ok_or_else(|| Failure::new(Kind::Source, format!("{} has no package {name}", there.name)).into())
+        };
+        let revision = newest(&newest(package.as_str())?.depends)?;
+        let file = revision.files.first().context("a package has a file")?;
+        let (file, sha256) = (file.name.clone(), file.sha256.parse().context("a package's sha256")?);
+        Ok(Newest { package: revision.package, version: revision.version, file, sha256 })
     }
 
     /// The revision that apt itself would take.

@@ -1,0 +1,379 @@
+//! `emulate`: the bundle on an emulated board.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde_json::json;
+
+use super::build::{Workshop, build_one};
+use crate::cli;
+use crate::data::emulator::{Emulator, Kernel};
+use crate::data::project::Project;
+use crate::data::target::Target;
+use crate::data::text::{Text, unknown};
+use crate::error::{Context, Failure, Kind, Result};
+use crate::interrupt;
+use crate::plan;
+use crate::run::fetch::Fetcher;
+use crate::run::process::Spawn;
+use crate::run::store::{self, Store};
+use crate::ship::board::agent::Agent;
+use crate::ship::board::emulator::{AGENT, connect, console};
+use crate::ship::emulator::acceptance::{Bench, Board, Check, Checks, Outcome, Verdict};
+use crate::ship::emulator::kernel::{self, Ready, Source};
+use crate::ship::emulator::machine::{self, Machine};
+use crate::ship::emulator::report::{self, Scene};
+use crate::ui::Ui;
+
+/// What shuts the emulated board down in order.
+const HALT: &str = "exec /emulator/busybox sh /emulator/halt";
+/// For an agent that is somebody else's to answer.
+const ATTACH: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// `cargo xtask emulate`.
+pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
+    let target = project.target(&args.target)?;
+    let emulator = project.emulator(target)?;
+    let checks = Checks::read(&project.root, &emulator.acceptance.folder)?;
+    if args.list {
+        list(emulator, &checks, ui);
+        return Ok(());
+    }
+    if args.renew_kernel {
+        return renew(project, target, emulator, args, ui);
+    }
+    let chosen = choose(emulator, &checks, args)?;
+    let store = Store::open(&Store::default_root()?)?;
+    let _use = store.in_use()?;
+    let bundle = find_bundle(project, target, args.bundle.as_deref())?;
+    let facts = facts(&bundle)?;
+    let dir = machine::folder(&store, target.name.as_str());
+    if args.attach {
+        let socket = connect(&dir, AGENT).map_err(|_| not_running(target))?;
+        let mut agent = Agent::hello(socket, ATTACH)?;
+        let files = files(project, target, emulator, &chosen, args, &bundle, ui)?;
+        let mut bench = Bench::new(&checks, files, &facts, HALT);
+        let mut board = Board::Attached(&mut agent);
+        if args.breaks.is_some() {
+            return verdict(&break_all(&mut bench, args, &mut board, &[], ui)?);
+        }
+        let outcomes = run(&mut bench, &chosen, &mut board, ui)?;
+        return verdict(&outcomes);
+    }
+    let fetcher = Fetcher::new(store.clone(), args.places.mirror.clone(), args.places.offline, ui.clone())?;
+    let source = Source { store: &store, fetcher: &fetcher, ui };
+    let ready = source.kernel(emulator, args.kernel.as_deref())?;
+    let _lock = only_one(&store, target, &dir)?;
+    let files = files(project, target, emulator, &chosen, args, &bundle, ui)?;
+    let initramfs = source.initramfs(project, emulator, &ready, &bundle)?;
+    let mut machine = Machine::new(emulator, dir, &ready.image, &initramfs, args.memory)?;
+    start(&mut machine, &ready, ui)?;
+    if args.shell {
+        return shell(machine, target, ui);
+    }
+    let mut bench = Bench::new(&checks, files, &facts, HALT);
+    let mut board = Board::Ours(&mut machine);
+    let mut outcomes = run(&mut bench, &chosen, &mut board, ui);
+    if let (Some(_), Ok(before)) = (&args.breaks, &outcomes) {
+        verdict(before)?;
+        outcomes = break_all(&mut bench, args, &mut board, before, ui);
+        return verdict(&outcomes?);
+    }
+    keep_console(project, target, &machine)?;
+    let outcomes = outcomes?;
+    let complete = chosen.len() == checks.all.len();
+    let scene = scene(target, emulator, &ready, &bundle, complete)?;
+    write_report(project, &scene, &outcomes, ui)?;
+    if args.keep && machine.is_running() {
+        keep(machine, target, ui)?;
+    }
+    verdict(&outcomes)
+}
+
+/// Moves the pins of the emulator's kernels to what the archive has now.
+fn renew(project: &Project, target: &Target, emulator: &Emulator, args: &cli::Emulate, ui: &Ui) -> Result<()> {
+    let store = Store::open(&Store::default_root()?)?;
+    let _use = store.in_use()?;
+    let fetcher = Fetcher::new(store, args.places.mirror.clone(), args.places.offline, ui.clone())?;
+    let name = target.emulator.as_ref().map(|name| name.get_ref().as_str()).context("an emulator has a name")?;
+    let shown = format!("emulators/{name}.toml");
+    let path = project.root.join(&shown);
+    let before = fs::read_to_string(&path)?;
+    let mut text = before.clone();
+    let wanted = |kernel: &&Kernel| args.kernel.as_deref().is_none_or(|series| series == kernel.series);
+    for kernel in emulator.kernels.iter().filter(wanted) {
+        let now = fetcher.newest(&kernel.suite, emulator.arch, &kernel.newest)?;
+        let pin = [now.package.as_str(), now.version.as_str(), now.file.as_str(), now.sha256.as_str()];
+        text = kernel.renewed(&text, pin).with_context(|| {
+            format!("{} stands for {} now, which is not called like {}", kernel.newest, now.package, kernel.package)
+        })?;
+    }
+    // What is written must be read again.
+    Emulator::parse(name.parse().context("an emulator's name")?, &Text::new(shown.clone(), text.clone()))?;
+    let state = if text == before { "as it was" } else { "renewed" };
+    if text != before {
+        store::write_atomic(&path, text.as_bytes())?;
+    }
+    ui.result(&format!("{shown}: {state}"), json!({"event": "result", "file": path, "state": state}));
+    Ok(())
+}
+
+fn list(emulator: &Emulator, checks: &Checks, ui: &Ui) {
+    let mut text = String::new();
+    for check in &checks.all {
+        let short = if emulator.acceptance.short.contains(&check.name) { "short" } else { "" };
+        text.push_str(&format!("{:18} {short:7} {}\n", check.name.as_str(), check.proves));
+    }
+    for broken in &checks.breaks {
+        text.push_str(&format!("--break {:18} {}\n", broken.name.as_str(), broken.proves));
+    }
+    let names: Vec<_> = checks.all.iter().map(|check| json!({"name": check.name, "proves": check.proves})).collect();
+    ui.result(text.trim_end(), json!({"event": "result", "checks": names}));
+}
+
+fn choose<'a>(emulator: &Emulator, checks: &'a Checks, args: &cli::Emulate) -> Result<Vec<&'a Check>> {
+    if !args.only.is_empty() {
+        // On a board that runs already, what is needed has been done.
+        let chosen = checks.choose(&args.only)?;
+        let named = |check: &&Check| args.only.iter().any(|name| name == check.name.as_str());
+        return Ok(chosen.into_iter().filter(|check| !args.attach || named(check)).collect());
+    }
+    if let Some(names) = &args.breaks {
+        // What the checks need that must find the breaks; on a board that runs already it has been done.
+        let broken = breaks(checks, names)?;
+        let finders: Vec<String> = broken.iter().filter_map(|broken| broken.caught_by.clone()).collect();
+        let chosen = checks.choose(&finders)?;
+        return Ok(chosen.into_iter().filter(|_| !args.attach).collect());
+    }
+    if args.short {
+        let names: Vec<String> = emulator.acceptance.short.iter().map(ToString::to_string).collect();
+        return checks.choose(&names);
+    }
+    Ok(checks.all.iter().collect())
+}
+
+/// The bundle that was named, else the one that was built last for this target.
+fn find_bundle(project: &Project, target: &Target, named: Option<&Path>) -> Result<PathBuf> {
+    if let Some(named) = named {
+        let path = std::path::absolute(named)?;
+        if path.is_file() {
+            return Ok(path);
+        }
+        return Err(Failure::new(Kind::Host, format!("there is no bundle {}", path.display())).into());
+    }
+    let dir = project.root.join("dist").join(target.name.as_str());
+    let prefix = format!("slipway-{}-", target.name);
+    let mut found = Vec::new();
+    if dir.is_dir() {
+        for entry in fs::read_dir(&dir)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.starts_with(&prefix) && name.ends_with(".tar.gz") {
+                found.push(dir.join(name));
+            }
+        }
+    }
+    let build = format!("cargo xtask bundle --target {}", target.name);
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(Failure::new(Kind::Host, format!("there is no bundle of {} yet", target.name)).next(build).into()),
+        several => {
+            let what = format!("{} has {} bundles", dir.display(), several.len());
+            Err(Failure::new(Kind::Host, what).next("--bundle FILE says which").into())
+        }
+    }
+}
+
+/// What the chosen checks are sent: the bundle, and programs that are built for them.
+fn files(
+    project: &Project,
+    target: &Target,
+    emulator: &Emulator,
+    chosen: &[&Check],
+    args: &cli::Emulate,
+    bundle: &Path,
+    ui: &Ui,
+) -> Result<BTreeMap<String, PathBuf>> {
+    let mut files: BTreeMap<String, PathBuf> = [("bundle.tar.gz".to_owned(), bundle.to_owned())].into();
+    for (name, program) in &emulator.acceptance.programs {
+        let wanted = chosen.iter().any(|check| check.sends.iter().any(|sent| sent == name.as_str()));
+        let Some(selection) = target.recipes.get(&program.recipe).filter(|_| wanted && !args.shell) else { continue };
+        let version = Some(selection.version.get_ref());
+        let choice = plan::choose_one(project, program.recipe.as_str(), version, Some(program.arch), None)?;
+        let plan = plan::plan(project, &choice)?;
+        let workshop = Workshop::open(project, &args.places, None, false, ui)?;
+        let built = workshop.with_builder(|builder| build_one(builder, &plan))?;
+        files.insert(name.to_string(), built.files.join(&program.file));
+    }
+    Ok(files)
+}
+
+/// What every check knows of the bundle: its hash, and its one top folder.
+fn facts(bundle: &Path) -> Result<BTreeMap<&'static str, String>> {
+    let top = kernel::top_folder(bundle)?;
+    Ok([("BUNDLE_SHA256", store::hash_file(bundle)?.to_string()), ("BUNDLE_TOP", top)].into())
+}
+
+fn not_running(target: &Target) -> anyhow::Error {
+    Failure::new(Kind::Host, format!("no emulated board of {} runs", target.name))
+        .next(format!("cargo xtask emulate --target {} --shell   (in another terminal)", target.name))
+        .into()
+}
+
+/// One board of a target at a time: a second would take its disks away.
+fn only_one(store: &Store, target: &Target, dir: &Path) -> Result<store::Lock> {
+    if dir.is_dir() && connect(dir, AGENT).is_ok() {
+        let what = format!("an emulated board of {} runs already", target.name);
+        return Err(Failure::new(Kind::Host, what)
+            .next("end it, or --attach to run checks on it")
+            .next("SLIPWAY_CACHE=/another/folder for a second one")
+            .into());
+    }
+    store.lock(&format!("emulator-{}", target.name), || ())
+}
+
+fn start(machine: &mut Machine, kernel: &Ready<'_>, ui: &Ui) -> Result<()> {
+    let task = ui.task(
+        "boot",
+        format!("Linux {} ({} {})", kernel.kernel.release(), kernel.kernel.package, kernel.kernel.version),
+    );
+    machine.start()?;
+    task.done("the board answers");
+    Ok(())
+}
+
+fn run(bench: &mut Bench<'_>, chosen: &[&Check], board: &mut Board<'_>, ui: &Ui) -> Result<Vec<Outcome>> {
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for check in chosen {
+        let task = ui.task("check", check.name.as_str());
+        let outcome = bench.run(check, board, &outcomes)?;
+        let last = outcome.evidence.last().cloned().unwrap_or_default();
+        match outcome.verdict {
+            Verdict::Passed => task.done(&last),
+            Verdict::Failed => task.failed(&last),
+            Verdict::NotRun => task.done(&format!("not run: {last}")),
+        }
+        for line in &outcome.evidence {
+            ui.log(check.name.as_str(), line);
+        }
+        if outcome.verdict == Verdict::Failed {
+            ui.note("output", &outcome.output);
+        }
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// The breaks with these names; all if none is named.
+fn breaks<'a>(checks: &'a Checks, names: &[String]) -> Result<Vec<&'a Check>> {
+    let known: Vec<&str> = checks.breaks.iter().map(|broken| broken.name.as_str()).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(Failure::new(Kind::Data, unknown("a break", name, known)).into());
+    }
+    let wanted = |broken: &&Check| names.is_empty() || names.iter().any(|name| name == broken.name.as_str());
+    Ok(checks.breaks.iter().filter(wanted).collect())
+}
+
+fn break_all(
+    bench: &mut Bench<'_>,
+    args: &cli::Emulate,
+    board: &mut Board<'_>,
+    before: &[Outcome],
+    ui: &Ui,
+) -> Result<Vec<Outcome>> {
+    let mut outcomes = Vec::new();
+    for broken in breaks(bench.checks, args.breaks.as_deref().unwrap_or_default())? {
+        let task = ui.task("break", broken.name.as_str());
+        let outcome = bench.run_break(broken, board, before)?;
+        let last = outcome.evidence.last().cloned().unwrap_or_default();
+        match outcome.verdict {
+            Verdict::Passed => task.done(&format!("found: {last}")),
+            Verdict::Failed | Verdict::NotRun => {
+                task.failed(&last);
+                ui.note("output", &outcome.output);
+            }
+        }
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+fn scene(target: &Target, emulator: &Emulator, ready: &Ready<'_>, bundle: &Path, complete: bool) -> Result<Scene> {
+    let kernel = ready.kernel;
+    let program = machine::program(&emulator.qemu.program, &emulator.qemu.install)?;
+    let argv = vec![program.into_os_string(), "--version".into()];
+    let version = Spawn { inherit: true, ..Spawn::isolated(argv, Path::new("/"), [].into()) }.output()?.text();
+    Ok(Scene {
+        target: target.name.to_string(),
+        bundle: bundle.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        bundle_sha256: store::hash_file(bundle)?.to_string(),
+        kernel: format!("Linux {}: {} {}", kernel.series, kernel.package, kernel.version),
+        kernel_sha256: kernel.sha256.to_string(),
+        emulator: emulator.summary.clone(),
+        qemu: version.lines().next().unwrap_or_default().to_owned(),
+        complete,
+    })
+}
+
+fn keep_console(project: &Project, target: &Target, machine: &Machine) -> Result<()> {
+    let to = project.root.join("dist").join(target.name.as_str()).join("console.log");
+    store::write_atomic(&to, &fs::read(machine.console_log()).unwrap_or_default())
+}
+
+fn write_report(project: &Project, scene: &Scene, outcomes: &[Outcome], ui: &Ui) -> Result<()> {
+    let dir = project.root.join("dist").join(&scene.target);
+    let report = report::json(scene, outcomes);
+    let text = serde_json::to_string_pretty(&report).context("write the report")? + "\n";
+    store::write_atomic(&dir.join("acceptance.json"), text.as_bytes())?;
+    store::write_atomic(&dir.join("acceptance.md"), report::markdown(scene, outcomes).as_bytes())?;
+    let (passed, failed, not_run) = report::count(outcomes);
+    let shown = format!(
+        "{passed} passed, {failed} failed, {not_run} not run: {} on {}\n  dist/{}/acceptance.md, acceptance.json, console.log",
+        scene.bundle, scene.kernel, scene.target
+    );
+    ui.result(&shown, json!({"event": "result", "acceptance": report}));
+    Ok(())
+}
+
+fn verdict(outcomes: &[Outcome]) -> Result<()> {
+    let failed: Vec<&str> = outcomes
+        .iter()
+        .filter(|outcome| outcome.verdict == Verdict::Failed)
+        .map(|outcome| outcome.name.as_str())
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let what = format!("checks failed on the emulated board: {}", failed.join(", "));
+    let again = format!("the same command with --only {} --keep, then --attach to try again", failed[0]);
+    Err(Failure::new(Kind::Check, what).next(again).into())
+}
+
+/// The console to this terminal; the board ends with it.
+fn shell(mut machine: Machine, target: &Target, ui: &Ui) -> Result<()> {
+    ui.note("board", &format!("from another terminal: cargo xtask push --via emulator --target {}", target.name));
+    ui.note("board", "Ctrl-] switches it off");
+    let _running = machine.release_agent();
+    console(machine.dir(), None)
+}
+
+/// Leaves the board running until somebody ends us.
+fn keep(mut machine: Machine, target: &Target, ui: &Ui) -> Result<()> {
+    ui.note("board", &format!("stays on; Ctrl-C ends it; --target {} --attach runs checks on it", target.name));
+    let Some(mut running) = machine.release_agent() else { return Ok(()) };
+    while running.ended()?.is_none() && !interrupt::requested() {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// What `doctor` says of an emulator.
+pub fn lacks(emulator: &Emulator) -> Vec<(String, String)> {
+    let disks = emulator.disks.values().map(|disk| (disk.make[0].clone(), disk.install.clone()));
+    let mut programs: Vec<(String, String)> =
+        [(emulator.qemu.program.clone(), emulator.qemu.install.clone())].into_iter().chain(disks).collect();
+    programs.sort();
+    programs.dedup();
+    programs.retain(|(program, install)| machine::program(program, install).is_err());
+    programs
+}
