@@ -7,8 +7,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
 use crate::data::board::Via;
-use crate::data::project::Project;
 use crate::data::kernel::{KernelVersion, Symbol};
+use crate::data::project::Project;
 use crate::data::types::{Arch, Version};
 use crate::error::{self, Result};
 use crate::interrupt;
@@ -344,7 +344,14 @@ pub enum KernelCommand {
 #[derive(Debug, Args)]
 pub struct KernelCheck {
     /// A .config, a defconfig, /proc/config.gz, or a kernel image with its configuration inside; `-` reads standard input
-    pub file: PathBuf,
+    #[arg(required_unless_present = "device")]
+    pub file: Option<PathBuf>,
+    /// Ask the board for its /proc/config.gz; with ID that one of several, as `push` takes it
+    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with = "file", requires = "target")]
+    pub device: Option<Option<Key>>,
+    /// The way to the board: hdc, adb or ssh [default: those of the target, whichever finds it]
+    #[arg(long, value_name = "WAY", requires = "device")]
+    pub via: Option<Via>,
     /// The board: a name of `cargo xtask list`
     #[arg(long)]
     pub target: Option<String>,
@@ -419,6 +426,9 @@ pub struct Push {
     /// Start it at every boot of the board
     #[arg(long)]
     pub boot: bool,
+    /// Install it even if the board's kernel lacks options that containers need
+    #[arg(long)]
+    pub any_kernel: bool,
     /// A secret of the bundle, from a file that holds nothing else; else SLIPWAY_SECRET_NAME, else it is asked for
     #[arg(long = "secret", value_name = "NAME=FILE")]
     pub secrets: Vec<SecretFile>,

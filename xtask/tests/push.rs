@@ -324,6 +324,51 @@ fn what_cannot_work_is_told_and_nothing_is_changed() {
     }
 }
 
+/// A board whose kernel tells that it has hardly anything, with the project's own list of what is needed.
+fn poor_kernel() -> Bench {
+    let bench = Bench::new();
+    bench.client("hdc");
+    let target = bench.space.read("targets/board.toml");
+    bench.space.write("targets/board.toml", &format!("{target}\n[kernel]\nversion = \"5.10\"\n"));
+    let options = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("kernel/options.toml");
+    bench.space.write("kernel/options.toml", &fs::read_to_string(options).unwrap());
+    let config = "# Linux/arm64 5.10.97 Kernel Configuration\nCONFIG_NAMESPACES=y\nCONFIG_COMPAT=y\n";
+    let packed = bench.dir.join("config.gz");
+    let mut gz = GzEncoder::new(fs::File::create(&packed).unwrap(), Compression::fast());
+    std::io::Write::write_all(&mut gz, config.as_bytes()).unwrap();
+    gz.finish().unwrap();
+    let told = Command::new("base64").arg(&packed).output().unwrap();
+    bench.stub("base64", &format!("cat <<'END'\n{}END", String::from_utf8(told.stdout).unwrap()));
+    bench.stub("uname", "case $1 in -m) echo x86_64;; *) echo 5.10.97-board;; esac");
+    bench
+}
+
+#[test]
+fn a_kernel_without_what_containers_need_is_told_before_anything_is_written() {
+    let bench = poor_kernel();
+    let before = bench.tree();
+    let ran = bench.push();
+    assert_eq!(ran.status, 8, "{}", ran.stderr);
+    for part in [
+        "its kernel is not enough for containers: ",
+        " OVERLAY_FS",
+        "cargo xtask kernel check --device --target board",
+        "nothing was changed on it",
+    ] {
+        assert!(ran.stderr.contains(part), "no {part:?} in:\n{}", ran.stderr);
+    }
+    assert!(bench.tree() == before, "a refused push changed the board");
+
+    let ran = bench.run(&["kernel", "check", "--device", KEY, "--via", "hdc", "--target", "board"]);
+    assert_eq!(ran.status, 6, "{}", ran.stderr);
+    let head = format!("hdc {KEY}: a full configuration of Linux 5.10\n");
+    assert!(ran.stdout.starts_with(&head), "{head:?} is not the beginning of:\n{}", ran.stdout);
+
+    let ran = bench.run(&["push", "--target", "board", "--via", "hdc", "--any-kernel"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(bench.content().as_deref(), Some("one"));
+}
+
 #[test]
 fn secrets_reach_the_board_in_files_of_root_alone_and_stand_in_no_command() {
     let bench = Bench::new();

@@ -17,26 +17,48 @@ use crate::kernel::kconfig::eval::{Given, Tri};
 use crate::kernel::kconfig::explain::shortened;
 use crate::kernel::kconfig::{Explanation, Tree, explain};
 use crate::kernel::{Board, Report, check, fragment};
+use crate::ship::board::{device, facts};
 use crate::ui::Ui;
 
 /// `cargo xtask kernel`.
 pub fn kernel(project: &Project, args: &cli::Kernel, ui: &Ui) -> Result<()> {
     match &args.command {
-        cli::KernelCommand::Check(args) => check_file(project, args, ui),
+        cli::KernelCommand::Check(args) => check_one(project, args, ui),
         cli::KernelCommand::Fragment(args) => print_fragment(project, args, ui),
         cli::KernelCommand::Explain(args) => explain_option(project, args, ui),
     }
 }
 
-fn check_file(project: &Project, args: &cli::KernelCheck, ui: &Ui) -> Result<()> {
+fn check_one(project: &Project, args: &cli::KernelCheck, ui: &Ui) -> Result<()> {
     let target = args.target.as_deref().map(|name| project.target(name)).transpose()?;
-    let config = read(&args.file)?;
-    let version = version(args.kernel_version, &config, target, project)?;
+    let (config, of, told) = match (&args.file, target) {
+        (None, Some(target)) => of_board(args, target)?,
+        (file, _) => {
+            let file = file.as_deref().context("a file or a board to check")?;
+            (read(file)?, shown(file), None)
+        }
+    };
+    let version = version(args.kernel_version.or(told), &config, target, project)?;
     let options = Options::load(&project.root)?;
     let report = check(&options, &config, version, Board::of(target));
-    let head = format!("{}: {} of Linux {version}\n", shown(&args.file), config.kind.as_str());
+    let head = format!("{of}: {} of Linux {version}\n", config.kind.as_str());
     show(&report, &head, ui);
-    verdict(&report, &shown(&args.file), args.target.as_deref())
+    verdict(&report, &of, args.target.as_deref())
+}
+
+/// The configuration that a board's kernel tells, the board's name, and its version.
+fn of_board(args: &cli::KernelCheck, target: &Target) -> Result<(KernelConfig, String, Option<KernelVersion>)> {
+    let device = args.device.as_ref().and_then(Option::as_ref);
+    let link = device::connect(&target.board.via, args.via, device)?;
+    let Some(text) = facts::kernel_config(&*link)? else {
+        let what = format!("{}: its kernel does not tell its configuration (no /proc/config.gz)", link.name());
+        return Err(Failure::new(Kind::Board, what)
+            .next("check the kernel's image instead: cargo xtask kernel check Image")
+            .into());
+    };
+    let config = KernelConfig::parse(&text).with_context(|| format!("read /proc/config.gz of {}", link.name()))?;
+    let release = link.shell("uname -r")?.output;
+    Ok((config, link.name(), release.trim().parse().ok()))
 }
 
 /// Prints a report; `push` shows a board's the same way.

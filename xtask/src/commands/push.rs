@@ -8,9 +8,11 @@ use serde_json::json;
 
 use super::board;
 use crate::cli;
+use crate::data::kernel::Options;
 use crate::data::project::{Project, walk};
 use crate::data::target::Target;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Context, Failure, Kind, Result};
+use crate::kernel::{self, config::KernelConfig};
 use crate::ship::board::Link;
 use crate::ship::board::facts::{self, Facts, Obstacle};
 use crate::ship::board::package::Package;
@@ -31,7 +33,10 @@ pub fn push(project: &Project, args: &cli::Push, ui: &Ui) -> Result<()> {
     let link = board::connect(target, &args.reach)?;
     let task = ui.task("check", link.name());
     let (facts, config) = ask(&*link, &package)?;
-    let obstacles = facts::obstacles(&facts, &package, target.board.kernel.as_ref(), config.as_deref());
+    let mut obstacles = facts::obstacles(&facts, &package, target.board.kernel.as_ref(), config.as_deref());
+    if !args.any_kernel {
+        obstacles.extend(kernel_obstacle(project, target, &facts, config.as_deref())?);
+    }
     if !obstacles.is_empty() {
         task.failed("");
         return Err(refuse(&*link, &package, &obstacles).into());
@@ -58,6 +63,31 @@ fn ask(link: &dyn Link, package: &Package) -> Result<(Facts, Option<Vec<u8>>)> {
     let facts = facts::ask(link, &package.board_dir, &package.file_name())?;
     let config = facts::kernel_config(link)?;
     Ok((facts, config))
+}
+
+/// What the board's kernel lacks, if it tells what it has and the target says that it matters.
+fn kernel_obstacle(
+    project: &Project,
+    target: &Target,
+    facts: &Facts,
+    config: Option<&[u8]>,
+) -> Result<Option<Obstacle>> {
+    let (Some(kernel), Some(config)) = (&target.kernel, config) else { return Ok(None) };
+    let options = Options::load(&project.root)?;
+    let config = KernelConfig::parse(config).context("read the board's /proc/config.gz")?;
+    let version = facts.kernel.parse().unwrap_or(kernel.version);
+    let report = kernel::check(&options, &config, version, kernel::Board::of(Some(target)));
+    let lacks = |missing: usize| {
+        (missing > 0).then(|| format!("its kernel is not enough for containers: {}", report.summary()))
+    };
+    Ok(lacks(report.missing().len()).map(|what| Obstacle {
+        what,
+        next: format!(
+            "cargo xtask kernel check --device --target {}   (each option, and what fails without it; docs/kernel.md), \
+             or --any-kernel to install all the same",
+            target.name
+        ),
+    }))
 }
 
 /// The file that was named, or the one that `bundle` writes.
