@@ -33,11 +33,13 @@ impl Emulated {
     /// The board that runs in the folder `dir`.
     pub fn attach(name: &str, dir: &Path) -> Result<Self> {
         let Ok(socket) = connect(dir, AGENT) else {
-            let what = format!("no emulated board of {name} runs on this machine");
+            let what = format!("no emulated board of {name} that is not busy runs on this machine");
             let next = format!("cargo xtask emulate --target {name} --shell   (in another terminal)");
             return Err(Failure::new(Kind::Host, what).next(next).into());
         };
-        let agent = Agent::hello(socket, Duration::from_secs(60)).context("reach the emulated board's agent")?;
+        // It serves one at a time.
+        let busy = || format!("reach the emulated board of {name}: do checks or another command run on it?");
+        let agent = Agent::hello(socket, Duration::from_secs(60)).with_context(busy)?;
         Ok(Self { name: name.to_owned(), dir: dir.to_owned(), agent: Mutex::new(agent) })
     }
 
