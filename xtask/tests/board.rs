@@ -343,7 +343,10 @@ fn tar<'a>(entries: impl Iterator<Item = (String, &'a [u8], bool)>) -> Vec<u8> {
 /// As much of an image's archive as tells its name and id.
 fn image(name: &str, version: &str) -> Vec<u8> {
     let id = Sha256::of(version);
-    let manifest = format!("[{{\"Config\":\"blobs/sha256/{id}\",\"RepoTags\":[\"{name}:latest\"],\"Layers\":[]}}]");
+    // Spread over lines, as bundles have it.
+    let manifest = format!(
+        "[\n  {{\n    \"Config\": \"blobs/sha256/{id}\",\n    \"RepoTags\": [\n      \"{name}:latest\"\n    ],\n    \"Layers\": []\n  }}\n]"
+    );
     tar(std::iter::once(("manifest.json".to_owned(), manifest.as_bytes(), false)))
 }
 

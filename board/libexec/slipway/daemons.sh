@@ -264,8 +264,9 @@ start_edge() {
 load_images() {
     for archive in "$SLOT"/share/images/*.tar; do
         [ -f "$archive" ] || continue
-        manifest=$(tar -xOf "$archive" manifest.json) || manifest=
-        image=$(say "$manifest" | sed -n 's/.*"RepoTags": *\["\([^"]*\)".*/\1/p')
+        # It may be spread over lines.
+        manifest=$(tar -xOf "$archive" manifest.json | tr '\n' ' ') || manifest=
+        image=$(say "$manifest" | sed -n 's/.*"RepoTags": *\[ *"\([^"]*\)".*/\1/p')
         config=$(say "$manifest" | sed -n 's/.*"Config": *"\(blobs\/sha256\/\)\{0,1\}\([0-9a-f]\{64\}\).*/\2/p')
         [ "$(docker image inspect --format '{{.Id}}' "$image" 2>/dev/null)" != "sha256:$config" ] || continue
         say "loading $image"
