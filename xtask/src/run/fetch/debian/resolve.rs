@@ -14,6 +14,7 @@ use crate::data::types::{DebianVersion, Name, Package, Sha256};
 use crate::error::{Context, Failure, Kind, Result, bail};
 use crate::run::fetch::Newest;
 use crate::run::process::Finished;
+use crate::run::store;
 use crate::ui::Task;
 
 /// The one format that is put together from pinned files.
@@ -28,14 +29,7 @@ pub(in crate::run::fetch) enum Trust {
 
 impl Archive {
     pub fn resolve(&self, suite: &Name, package: &Package, trust: Trust, task: &Task) -> Result<Lock> {
-        let there = self.suite(&Shelf::of(suite))?.map_err(|why| Failure::new(Kind::Host, why))?;
-        let _lock = self.lock(&there, task)?;
-        there.prepare(&self.clients)?;
-        task.now("apt-get update");
-        self.update(&there)?.map_err(|why| Failure::new(Kind::Source, why))?;
-        if trust == Trust::Signed && !there.is_signed() {
-            return Err(unsigned(&there).into());
-        }
+        let (there, _lock) = self.renewed(&Shelf::of(suite), trust, task)?;
         task.now("what its build needs");
         let source = self.newest(&there, package)?;
         let library = self.closure(&there, package, &source)?;
@@ -49,14 +43,7 @@ impl Archive {
     /// The binary package that `package` depends on first, in its newest revision, such as a kernel by the name that
     /// always means the newest.
     pub fn follow(&self, shelf: &Shelf, package: &Package, trust: Trust, task: &Task) -> Result<Newest> {
-        let there = self.suite(shelf)?.map_err(|why| Failure::new(Kind::Host, why))?;
-        let _lock = self.lock(&there, task)?;
-        there.prepare(&self.clients)?;
-        task.now("apt-get update");
-        self.update(&there)?.map_err(|why| Failure::new(Kind::Source, why))?;
-        if trust == Trust::Signed && !there.is_signed() {
-            return Err(unsigned(&there).into());
-        }
+        let (there, _lock) = self.renewed(shelf, trust, task)?;
         let newest = |name: &str| -> Result<Revision> {
             let found = self.binaries(&there, &[name])?.into_iter().find(|revision| revision.package == name);
             found.ok_or_else(|| Failure::new(Kind::Source, format!("{} has no package {name}", there.name)).into())
@@ -65,6 +52,19 @@ impl Archive {
         let file = revision.files.first().context("a package has a file")?;
         let (file, sha256) = (file.name.clone(), file.sha256.parse().context("a package's sha256")?);
         Ok(Newest { package: revision.package, version: revision.version, file, sha256 })
+    }
+
+    /// A suite with the lists that the archive has now, and the lock under which they stay so.
+    fn renewed(&self, shelf: &Shelf, trust: Trust, task: &Task) -> Result<(Suite, store::Lock)> {
+        let there = self.suite(shelf)?.map_err(|why| Failure::new(Kind::Host, why))?;
+        let lock = self.lock(&there, task)?;
+        there.prepare(&self.clients)?;
+        task.now("apt-get update");
+        self.update(&there)?.map_err(|why| Failure::new(Kind::Source, why))?;
+        if trust == Trust::Signed && !there.is_signed() {
+            return Err(unsigned(&there).into());
+        }
+        Ok((there, lock))
     }
 
     /// The revision that apt itself would take.
