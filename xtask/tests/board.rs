@@ -617,6 +617,54 @@ fn edgecore_waits_for_its_secret() {
     assert_eq!(board.ok("grep -r 'abc[.]' /data/slipway/log /data/slipway/state; true"), "");
 }
 
+/// At boot the network comes late, and the cloud may come back in an hour: no bundle is bad for that.
+#[test]
+fn edgecore_is_started_again_until_there_is_a_cloud() {
+    let Some(mut board) = Board::new() else { return };
+    let before = board.state();
+    board.install(&Bundle::small("1").edgecore());
+    board.ok(&format!(
+        "touch /data/t/no-cloud; echo a.b.c.d >/data/t/token; {SLIPWAY} secret cloud_token /data/t/token"
+    ));
+    let edge = "export SLIPWAY_EDGE_PAUSE=0.01 SLIPWAY_EDGE_SECONDS=60";
+    let text = board.ok(&format!("{edge}; {SLIPWAY} up"));
+    assert!(
+        text.contains(
+            "edgecore ended: Error: failed to get CA certificate, err: connection refused. It is started again"
+        ),
+        "{text}"
+    );
+    assert_eq!(board.status("health"), "ok");
+    board.ok(
+        "until grep -c '^edgecore --config' /data/slipway/log/edgecore.log | grep -q '[1-9][0-9]'; do sleep 0.01; done",
+    );
+    board.ok("rm /data/t/no-cloud; until cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -q '^100003$'; do sleep 0.01; done");
+    assert_eq!(board.status("edge"), "up");
+    board.ok(&format!("{SLIPWAY} down"));
+    assert_eq!(board.ok("cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c -e '^100003$' -e '^_edge$'; true"), "0");
+    // While it waits to be started again, that is what it says; and so does who looks the board over.
+    board.ok("touch /data/t/no-cloud");
+    board.ok(&format!("SLIPWAY_EDGE_PAUSE=100004 SLIPWAY_EDGE_SECONDS=60 {SLIPWAY} up"));
+    assert_eq!(board.status("edge"), "waiting");
+    let found = board.fails(1, &format!("{SLIPWAY} verify"));
+    let found = found.lines().filter(|line| !line.starts_with("ok:")).collect::<Vec<_>>().join("\n");
+    let texts = [board.ok(&format!("{SLIPWAY} status | grep edgecore")), found];
+    insta::assert_snapshot!("edgecore_waits", texts.join("\n"));
+    board.ok(&format!("{SLIPWAY} down; {SLIPWAY} uninstall --data"));
+    assert_eq!(board.state(), before);
+}
+
+#[test]
+fn edgecore_that_does_not_run_is_a_bad_bundle() {
+    let Some(mut board) = Board::new() else { return };
+    board.install(&Bundle::small("1").edgecore());
+    board.ok(&format!(
+        "touch /data/t/edgecore-broken; echo a.b.c.d >/data/t/token; {SLIPWAY} secret cloud_token /data/t/token"
+    ));
+    let text = board.fails(1, &format!("SLIPWAY_EDGE_SECONDS=60 {SLIPWAY} up"));
+    assert!(text.contains("edgecore does not run"), "{text}");
+}
+
 #[test]
 fn started_at_boot_until_it_is_not() {
     let Some(mut board) = Board::new() else { return };

@@ -57,14 +57,16 @@ cmd__daemon() {
     exec "$@"
 }
 
-# stop_daemon NAME: asked first, and killed if it has not gone in half a minute.
+# stop_daemon NAME: asked first, and killed if it has not gone in half a minute. A second round ends what a killed one
+# has left, found by its program.
 stop_daemon() {
-    if daemon_lives "$1"; then
+    while daemon_lives "$1"; do
         say "stopping $1"
         kill "$D_PID" 2>/dev/null
         wait_for_end "$1" || return 1
-    fi
-    rm -f "$RUN/$1.pid"
+        rm -f "$RUN/$1.pid"
+    done
+    rm -f "$RUN/$1.pid" "$RUN/$1.ended"
     [ "$1" != containerd ] || sweep
 }
 
@@ -247,15 +249,64 @@ start_edge() {
     sed -n 's/^ *\(dataSource\|tls[A-Za-z]*File\): *"\{0,1\}\(\/[^"]*\)\/.*/\2/p' "$RUN/edgecore.yaml" | while read -r folder; do
         mkdir -p "$folder"
     done
-    start_daemon edgecore edgecore --config "$RUN/edgecore.yaml" || return 1
+    rm -f "$RUN/edgecore.ended"
+    start_daemon edgecore "$BUSYBOX" sh "$SLOT/bin/slipway" _edge || return 1
     patience=$(($(seconds) + ${SLIPWAY_EDGE_SECONDS:-5}))
     while [ "$(seconds)" -lt $patience ]; do
+        [ ! -e "$RUN/edgecore.ended" ] || {
+            edge_ended
+            return
+        }
         daemon_lives edgecore || {
-            UNHEALTHY="edgecore ended: $(last_words edgecore)"
+            UNHEALTHY="edgecore ended: $(edge_words)"
             return 1
         }
         sleep 0.5
     done
+}
+
+# A process of its own, which edgecore is a child of. edgecore ends when its interface has no address yet, and when it
+# cannot reach the cloud to join it for the first time: at boot, both may take a while. So it is started again after ten
+# seconds, as KubeEdge's own unit for systemd does.
+cmd__edge() {
+    trap 'end_edge' TERM
+    while :; do
+        "$SLOT/bin/edgecore" --config "$RUN/edgecore.yaml" &
+        wait $!
+        say $? >"$RUN/edgecore.ended"
+        "$BUSYBOX" sleep "${SLIPWAY_EDGE_PAUSE:-10}" &
+        wait $!
+        rm -f "$RUN/edgecore.ended"
+    done
+}
+
+# Asked twice: a process that was about to become edgecore has not heard the first.
+end_edge() {
+    trap '' TERM
+    kill $! 2>/dev/null
+    tries=0
+    while kill -0 $! 2>/dev/null; do
+        sleep 0.1
+        tries=$((tries + 1))
+        [ $tries != 10 ] || kill $! 2>/dev/null
+    done
+    exit 0
+}
+
+# edgecore ended as soon as it was started. Where it does not run at all, the bundle is bad; else there is something
+# that it waits for, and no other bundle would have that.
+edge_ended() {
+    if ! "$SLOT/bin/edgecore" --version >/dev/null 2>&1; then
+        UNHEALTHY="edgecore does not run: $(edge_words)"
+        return 1
+    fi
+    warn "edgecore ended: $(edge_words). It is started again every ten seconds; see: slipway logs edgecore"
+}
+
+# The last error in edgecore's log, without klog's head of time and place.
+edge_words() {
+    words=$(tail -n 200 "$LOG/edgecore.log" 2>/dev/null | sed -n 's/^[EF][0-9][0-9][0-9][0-9] [^]]*\] //p' | tail -n 1 | cut -c1-300)
+    say "${words:-$(last_words edgecore)}"
 }
 
 # --- Health -------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ daemon_state() {
 edge_state() {
     state=$(daemon_state edgecore)
     [ "$state" = down ] || {
+        [ "$state" != up ] || [ ! -e "$RUN/edgecore.ended" ] || state=waiting
         say "$state"
         return
     }
@@ -77,6 +78,7 @@ cmd_status() {
     case $(edge_state) in
     off) row "edgecore" "off: $(edge_off_words)" ;;
     no-secret) row "edgecore" "down: the secret cloud_token is missing" ;;
+    waiting) row "edgecore" "waiting: it ended and is started again, $(edge_words)" ;;
     *) row "edgecore" "$(daemon_words edgecore)" ;;
     esac
     row "health" "$(health_words)"
@@ -165,6 +167,7 @@ verify_daemons() {
     up) daemon_lives edgecore && say "ok: edgecore runs (process $D_PID)" ;;
     off) ;;
     no-secret) wrong "the secret cloud_token is missing" "slipway secret cloud_token FILE; then: slipway up" ;;
+    waiting) wrong "edgecore ended: $(edge_words)" "It is started again every ten seconds: slipway logs edgecore" ;;
     *) wrong "edgecore does not run" "slipway logs edgecore; then: slipway up" ;;
     esac
     [ "$bad" = 0 ] || return 0
