@@ -1,6 +1,7 @@
 //! The agent of an emulated board, with this system's shell and tools in the board's place; what the files of
 //! emulators and checks may hold.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use xtask::data::emulator::Emulator;
 use xtask::data::text::Text;
 use xtask::error::render;
 use xtask::ship::board::agent::Agent;
-use xtask::ship::emulator::acceptance::Checks;
+use xtask::ship::emulator::acceptance::{Bench, Board, Checks, Verdict};
 use xtask::ship::emulator::machine::Machine;
 
 /// Far longer than anything here takes.
@@ -144,6 +145,7 @@ fn wrong_checks_are_told() {
         checks(&[("01-one.sh", "# proves: it works\n# limit: soon\n")]),
         checks(&[("01-one.sh", "# proves: it works\n# need: two\n")]),
         checks(&[("01-one.sh", "# proves: it works\n# needs: two\n"), ("02-two.sh", good)]),
+        checks(&[("01-one.sh", "# proves: it works\n# asks: ../passwd\n")]),
     ];
     let told: Vec<String> = told.into_iter().map(|checks| checks.err().expect("it is wrong")).collect();
     insta::assert_snapshot!(told.join("\n"));
@@ -160,6 +162,27 @@ fn what_a_check_needs_is_run_before_it() {
     };
     assert_eq!(names(all.choose(&["two".to_owned()]).unwrap()), ["one", "two"]);
     assert!(render(&all.choose(&["tow".to_owned()]).err().unwrap()).contains("did you mean `two`?"));
+}
+
+/// On a board that is there already, a check is run by its name alone, with what it needs or without.
+#[test]
+fn a_check_of_what_the_bundle_lacks_is_not_run() {
+    let (_guest, socket) = Guest::start();
+    let mut agent = Agent::hello(socket, LONG).unwrap();
+    let asks = ("01-asks.sh", "# proves: it is there\n# asks: bin/edgecore\necho evidence: it ran\n");
+    let sends = ("02-sends.sh", "# proves: it is sent\n# sends: cloud-peer\necho evidence: it ran\n");
+    let all = checks(&[asks, sends]).unwrap();
+    let facts = BTreeMap::new();
+    let mut outcomes = |missing: &[&str]| {
+        let missing = missing.iter().map(|path| path.parse().unwrap()).collect();
+        let mut bench = Bench::new(&all, BTreeMap::new(), missing, &facts, "");
+        let mut run = |check| bench.run(check, &mut Board::Attached(&mut agent), &[]).unwrap();
+        all.all.iter().map(|check| (run(check).verdict, run(check).evidence.join("; "))).collect::<Vec<_>>()
+    };
+    let not_sent = (Verdict::NotRun, "there is no cloud-peer to send".to_owned());
+    assert_eq!(outcomes(&[]), [(Verdict::Passed, "it ran".to_owned()), not_sent.clone()]);
+    let lacks = (Verdict::NotRun, "edgecore is not in this bundle".to_owned());
+    assert_eq!(outcomes(&["bin/edgecore"]), [lacks, not_sent]);
 }
 
 /// A machine whose QEMU is this script; it has a second to come up.

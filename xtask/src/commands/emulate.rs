@@ -1,6 +1,6 @@
 //! `emulate`: the bundle on an emulated board.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -12,9 +12,10 @@ use crate::data::emulator::{Emulator, Kernel};
 use crate::data::project::Project;
 use crate::data::target::Target;
 use crate::data::text::{Text, unknown};
+use crate::data::types::RelPath;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
-use crate::plan;
+use crate::plan::{self, Changes, Override, Settings, fill};
 use crate::run::fetch::Fetcher;
 use crate::run::process::Spawn;
 use crate::run::store::{self, Store};
@@ -48,12 +49,20 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
     let _use = store.in_use()?;
     let bundle = find_bundle(project, target, args.bundle.as_deref())?;
     let facts = facts(&bundle)?;
+    let missing = kernel::missing(&bundle, chosen.iter().flat_map(|check| check.asks.iter().cloned()).collect())?;
     let dir = machine::folder(&store, target.name.as_str());
+    let sent = store.path("emulator").join(format!("{}.sent", target.name));
+    let files = || -> Result<_> {
+        // A board for a person is sent nothing.
+        let wanted = if args.shell { BTreeSet::new() } else { wanted(&chosen, &missing) };
+        let mut files = files(project, target, emulator, args, &wanted, &sent, ui)?;
+        files.insert("bundle.tar.gz".to_owned(), bundle.clone());
+        Ok(files)
+    };
     if args.attach {
         let socket = connect(&dir, AGENT).map_err(|_| not_running(target))?;
         let mut agent = Agent::hello(socket, ATTACH)?;
-        let files = files(project, target, emulator, &chosen, args, &bundle, ui)?;
-        let mut bench = Bench::new(&checks, files, &facts, HALT);
+        let mut bench = Bench::new(&checks, files()?, missing.clone(), &facts, HALT);
         let mut board = Board::Attached(&mut agent);
         if args.breaks.is_some() {
             return verdict(&break_all(&mut bench, args, &mut board, &[], ui)?);
@@ -65,14 +74,14 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
     let source = Source { store: &store, fetcher: &fetcher, ui };
     let ready = source.kernel(emulator, args.kernel.as_deref())?;
     let _lock = only_one(&store, target, &dir)?;
-    let files = files(project, target, emulator, &chosen, args, &bundle, ui)?;
+    let files = files()?;
     let initramfs = source.initramfs(project, emulator, &ready, &bundle)?;
     let mut machine = Machine::new(emulator, dir, &ready.image, &initramfs, args.memory)?;
     start(&mut machine, &ready, ui)?;
     if args.shell {
         return shell(machine, target, ui);
     }
-    let mut bench = Bench::new(&checks, files, &facts, HALT);
+    let mut bench = Bench::new(&checks, files, missing.clone(), &facts, HALT);
     let mut board = Board::Ours(&mut machine);
     let mut outcomes = run(&mut bench, &chosen, &mut board, ui);
     if let (Some(_), Ok(before)) = (&args.breaks, &outcomes) {
@@ -184,28 +193,42 @@ fn find_bundle(project: &Project, target: &Target, named: Option<&Path>) -> Resu
     }
 }
 
-/// What the chosen checks are sent: the bundle, and programs that are built for them.
+/// What the chosen checks are sent besides the bundle, by the names on the board; files that are made go into `dir`.
 fn files(
     project: &Project,
     target: &Target,
     emulator: &Emulator,
-    chosen: &[&Check],
     args: &cli::Emulate,
-    bundle: &Path,
+    wanted: &BTreeSet<&str>,
+    dir: &Path,
     ui: &Ui,
 ) -> Result<BTreeMap<String, PathBuf>> {
-    let mut files: BTreeMap<String, PathBuf> = [("bundle.tar.gz".to_owned(), bundle.to_owned())].into();
-    for (name, program) in &emulator.acceptance.programs {
-        let wanted = chosen.iter().any(|check| check.sends.iter().any(|sent| sent == name.as_str()));
-        let Some(selection) = target.recipes.get(&program.recipe).filter(|_| wanted && !args.shell) else { continue };
-        let version = Some(selection.version.get_ref());
-        let choice = plan::choose_one(project, program.recipe.as_str(), version, Some(program.arch), None)?;
-        let plan = plan::plan(project, &choice)?;
-        let workshop = Workshop::open(project, &args.places, None, false, ui)?;
-        let built = workshop.with_builder(|builder| build_one(builder, &plan))?;
-        files.insert(name.to_string(), built.files.join(&program.file));
+    let mut files = BTreeMap::new();
+    for (name, choice) in plan::choose_for_checks(project, target, emulator)? {
+        if wanted.contains(name.as_str()) {
+            let plan = plan::plan(project, &choice)?;
+            let workshop = Workshop::open(project, &args.places, None, false, ui)?;
+            let built = workshop.with_builder(|builder| build_one(builder, &plan))?;
+            files.insert(name.to_string(), built.files.join(&emulator.acceptance.programs[&name].file));
+        }
+    }
+    for (name, refill) in emulator.acceptance.templates.iter().filter(|(name, _)| wanted.contains(name.as_str())) {
+        let set =
+            refill.set.iter().map(|(name, value)| Override::Variable { name: name.clone(), value: value.clone() });
+        let changes = Changes { set: set.collect(), settings: None };
+        let mut filled = fill(project, target, &Settings::resolve(project, target, &changes)?)?;
+        let Some(file) = filled.files.remove(&refill.file) else { continue };
+        let path = dir.join(name);
+        store::write_atomic(&path, &file.bytes)?;
+        files.insert(name.to_string(), path);
     }
     Ok(files)
+}
+
+/// The names of what the checks are sent that can be run with this bundle.
+fn wanted<'a>(chosen: &[&'a Check], missing: &BTreeSet<RelPath>) -> BTreeSet<&'a str> {
+    let run = chosen.iter().filter(|check| check.asks.iter().all(|path| !missing.contains(path)));
+    run.flat_map(|check| check.sends.iter().map(String::as_str)).collect()
 }
 
 /// What every check knows of the bundle: its hash, and its one top folder.

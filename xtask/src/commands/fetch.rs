@@ -78,11 +78,21 @@ fn wanted(project: &Project, args: &cli::Fetch) -> Result<Wanted> {
     let mut tools: BTreeSet<Name> = BTreeSet::new();
     let mut commits: BTreeMap<_, Git> = BTreeMap::new();
     let mut packages: BTreeMap<_, Package> = BTreeMap::new();
-    let plans: Vec<Plan> = choices.iter().map(|choice| plan::plan(project, choice)).collect::<Result<_>>()?;
+    let mut plans: Vec<Plan> = choices.iter().map(|choice| plan::plan(project, choice)).collect::<Result<_>>()?;
+    if args.emulator {
+        let target = project.target(&args.target.target)?;
+        let emulator = project.emulator(target)?;
+        wanted.files.push(emulator.kernels.iter().map(|kernel| kernel.pinned(emulator.arch)).collect());
+        wanted.files.extend(emulator.packages.iter().map(|extra| vec![extra.pinned(emulator.arch)]));
+        for (_, choice) in plan::choose_for_checks(project, target, emulator)? {
+            plans.push(plan::plan(project, &choice)?);
+        }
+    }
     let of_tools = plan::of_tools(project, &plans)?;
     for plan in plans.into_iter().chain(of_tools) {
         tools.extend(plan.tools.iter().map(|tool| tool.name.clone()));
         match plan.source {
+            Input::Archive(packings) if wanted.files.contains(&packings) => {} // another width's
             Input::Archive(packings) => wanted.files.push(packings),
             Input::Git(git) => drop(commits.insert(git.commit.clone(), git)),
             Input::Debian(package) => drop(packages.insert(package.source.clone(), package)),
@@ -99,11 +109,6 @@ fn wanted(project: &Project, args: &cli::Fetch) -> Result<Wanted> {
     for package in packages.into_values() {
         wanted.sets.push((format!("{} {}", package.source.package, package.version), package.files));
         wanted.sets.push((format!("the Go libraries of {}", package.source.package), package.libraries));
-    }
-    if args.emulator {
-        let emulator = project.emulator(project.target(&args.target.target)?)?;
-        wanted.files.push(emulator.kernels.iter().map(|kernel| kernel.pinned(emulator.arch)).collect());
-        wanted.files.extend(emulator.packages.iter().map(|extra| vec![extra.pinned(emulator.arch)]));
     }
     wanted.commits = commits.into_values().collect();
     Ok(wanted)

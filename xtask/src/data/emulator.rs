@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::source::{DebianBinary, Origin, Pinned};
 use super::text::Text;
-use super::types::{Arch, DebianVersion, Name, Package, RelPath, Sha256};
+use super::types::{Arch, DebianVersion, Name, Package, RelPath, Sha256, Version};
 use crate::error::Result;
 
 /// One emulated board.
@@ -131,15 +131,30 @@ pub struct Acceptance {
     /// Programs that are built for checks, by the name that they have on the board.
     #[serde(default)]
     pub programs: BTreeMap<RelPath, Program>,
+    /// Files of the target, filled in otherwise, by the name that they have on the board.
+    #[serde(default)]
+    pub templates: BTreeMap<RelPath, Refill>,
 }
 
-/// One file of a program that a target has, built for another architecture.
+/// One file of a program.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
     pub recipe: Name,
+    /// Without one that of the target; a target without the program has none for the check then.
+    pub version: Option<Version>,
     pub arch: Arch,
     pub file: RelPath,
+}
+
+/// A template of the target, with other values than the target's own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refill {
+    /// Its path in a bundle. A target without it has none for the check.
+    pub file: RelPath,
+    /// Variable → value.
+    pub set: BTreeMap<Name, String>,
 }
 
 impl Emulator {

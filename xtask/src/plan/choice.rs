@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use crate::data::emulator::Emulator;
 use crate::data::project::{Project, check_arch};
 use crate::data::target::Target;
 use crate::data::text::unknown;
-use crate::data::types::{Arch, Invalid, Name, Value, Version};
+use crate::data::types::{Arch, Invalid, Name, RelPath, Value, Version};
 use crate::error::{Failure, Kind, Result};
 
 use super::settings::{Changes, Settings};
@@ -209,6 +210,20 @@ pub fn choose_one(
         go: None,
     };
     finish(project, recipe.name.clone(), program, None)
+}
+
+/// The programs that are built for an emulator's checks, by their names on the board: those that `target` has, and
+/// those whose version is given.
+pub fn choose_for_checks(project: &Project, target: &Target, emulator: &Emulator) -> Result<Vec<(RelPath, Choice)>> {
+    let mut chosen = Vec::new();
+    for (name, program) in &emulator.acceptance.programs {
+        let of_target = target.recipes.get(&program.recipe).map(|used| used.version.get_ref());
+        if let Some(version) = program.version.as_ref().or(of_target) {
+            let choice = choose_one(project, program.recipe.as_str(), Some(version), Some(program.arch), None)?;
+            chosen.push((name.clone(), choice));
+        }
+    }
+    Ok(chosen)
 }
 
 fn toolchain_name(project: &Project, asked: Option<&str>) -> Result<Name> {

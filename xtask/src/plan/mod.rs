@@ -10,7 +10,7 @@ pub mod settings;
 pub mod step;
 
 pub use build::{of_tools, plan, tool};
-pub use choice::{Choice, Override, choose, choose_one};
+pub use choice::{Choice, Override, choose, choose_for_checks, choose_one};
 pub use fill::{Filled, fill};
 pub use settings::{Changes, Settings};
 pub use step::{Input, Plan, Stage, Step};

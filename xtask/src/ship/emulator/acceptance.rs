@@ -1,8 +1,8 @@
 //! The checks of an emulated board: scripts of this repository that its agent runs.
 //!
 //! `NN-NAME.sh` has a head of comments: `# proves:` says what, `# limit:` how many seconds it has, `# needs:`
-//! which checks must have passed, `# sends:` which files it finds in its folder on the board. `lib.sh` stands
-//! before each. A script prints `evidence: …` lines; its exit status is its verdict:
+//! which checks must have passed, `# asks:` which files the bundle must have for it, `# sends:` which files it finds
+//! in its folder on the board. `lib.sh` stands before each. A script prints `evidence: …` lines; its exit status is its verdict:
 //!
 //! | status | |
 //! |---|---|
@@ -13,7 +13,7 @@
 //!
 //! Knows how checks are run, not what they are about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use fs_err as fs;
 
 use super::machine::Machine;
 use crate::data::text::{Text, unknown};
-use crate::data::types::{Name, RelPath};
+use crate::data::types::{Invalid, Name, RelPath};
 use crate::error::{Context, Failure, Kind, Result, bail, is_interrupt};
 use crate::run::process::quote;
 use crate::ship::board::agent::{Agent, Down, Hung};
@@ -46,6 +46,8 @@ pub struct Check {
     pub limit: Duration,
     /// Checks that must have passed.
     pub needs: Vec<String>,
+    /// Files of the bundle without which it is not run.
+    pub asks: Vec<RelPath>,
     /// What is sent to the board for it.
     pub sends: Vec<String>,
     /// Of a break, the check that must fail.
@@ -91,7 +93,7 @@ impl Check {
             .take_while(|line| line.starts_with('#'))
             .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once(": "))
             .collect();
-        let known = ["proves", "limit", "needs", "sends", "caught-by"];
+        let known = ["proves", "limit", "needs", "asks", "sends", "caught-by"];
         if let Some(key) = head.keys().find(|key| !key.contains(' ') && !known.contains(key)) {
             return Err(wrong(unknown("a line of a check's head", key, known)).into());
         }
@@ -100,12 +102,15 @@ impl Check {
             None => LIMIT,
             Some(limit) => limit.trim().parse().map_err(|_| wrong(format!("`{limit}` is no number of seconds")))?,
         };
+        let asks: Vec<String> = words("asks").unwrap_or_default();
+        let asks = asks.iter().map(|path| path.parse().map_err(|invalid: Invalid| wrong(invalid.0).into()));
         let proves = head.get("proves").ok_or_else(|| wrong("`# proves: …` is missing in the head".to_owned()))?;
         Ok(Self {
             name,
             proves: proves.trim().to_owned(),
             limit: Duration::from_secs(limit),
             needs: words("needs").unwrap_or_default(),
+            asks: asks.collect::<Result<_>>()?,
             sends: words("sends").unwrap_or_default(),
             caught_by: head.get("caught-by").map(|check| check.trim().to_owned()),
             script: text.text.clone(),
@@ -190,6 +195,8 @@ pub struct Bench<'a> {
     pub checks: &'a Checks,
     /// What can be sent, by the name that it has on the board.
     pub files: BTreeMap<String, PathBuf>,
+    /// What the bundle lacks of what checks ask for.
+    pub missing: BTreeSet<RelPath>,
     sent: Vec<String>,
     /// What the scripts know besides, lines of shell assignments.
     facts: String,
@@ -219,11 +226,12 @@ impl<'a> Bench<'a> {
     pub fn new(
         checks: &'a Checks,
         files: BTreeMap<String, PathBuf>,
+        missing: BTreeSet<RelPath>,
         facts: &BTreeMap<&str, String>,
         halt: &str,
     ) -> Self {
         let facts = facts.iter().map(|(name, value)| format!("{name}={}\n", quote(value))).collect();
-        Self { checks, files, sent: Vec::new(), facts, halt: halt.to_owned() }
+        Self { checks, files, missing, sent: Vec::new(), facts, halt: halt.to_owned() }
     }
 
     /// Runs one check. An error only if no other can be run after it.
@@ -237,6 +245,10 @@ impl<'a> Bench<'a> {
             evidence: Vec::new(),
             output: String::new(),
         };
+        if let Some(path) = check.asks.iter().find(|path| self.missing.contains(*path)) {
+            outcome.evidence.push(format!("{} is not in this bundle", path.file_name()));
+            return Ok(outcome);
+        }
         let passed =
             |need: &&String| before.iter().any(|outcome| outcome.name == **need && outcome.verdict == Verdict::Passed);
         // On somebody else's board what is needed may have been done long ago.

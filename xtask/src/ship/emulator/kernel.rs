@@ -1,6 +1,6 @@
 //! The kernel of an emulated board and its initramfs: from packages, the bundle and this repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -181,6 +181,12 @@ pub fn top_folder(bundle: &Path) -> Result<String> {
     let first = tar.entries().with_context(reading)?.next().with_context(reading)?.with_context(reading)?;
     let path = first.path().with_context(reading)?.to_string_lossy().into_owned();
     Ok(path.split('/').next().unwrap_or_default().to_owned())
+}
+
+/// Which of the wanted files a bundle does not have.
+pub fn missing(bundle: &Path, wanted: BTreeSet<RelPath>) -> Result<BTreeSet<RelPath>> {
+    let found = bundle_files(bundle, &wanted.iter().collect::<Vec<_>>())?;
+    Ok(wanted.into_iter().filter(|path| !found.contains_key(path.as_str())).collect())
 }
 
 /// Files of a bundle, by their paths in its one top folder.
