@@ -303,6 +303,8 @@ pub struct Emulate {
     #[arg(long, value_name = "SERIES")]
     pub kernel: Option<String>,
     #[command(flatten)]
+    pub cage: Cage,
+    #[command(flatten)]
     pub places: Places,
 }
 

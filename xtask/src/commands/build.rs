@@ -16,6 +16,7 @@ use crate::run::jobs::Jobs;
 use crate::run::store::Store;
 use crate::run::tools::Tools;
 use crate::ship::bundle::{self, Bundle, Contents, Part};
+use crate::ship::notes;
 use crate::ship::record::Record;
 use crate::ship::{image, program};
 use crate::ui::{self, Ui};
@@ -24,6 +25,9 @@ use crate::ui::{self, Ui};
 pub fn bundle(project: &Project, args: &cli::Bundle, ui: &Ui) -> Result<()> {
     let (bundle, state) = make_bundle(project, args, ui)?;
     report(ui, project, &bundle, state)?;
+    if state.is_empty() || !notes::path(&bundle.file).exists() {
+        notes::write(&bundle.file, &project.target(&args.target.target)?.summary)?;
+    }
     if args.record {
         let path = Record::path(&project.root, &args.target.target);
         let verb = if Record::of(&bundle.file)?.write(&path)? { "recorded" } else { "recorded already" };

@@ -24,7 +24,8 @@ use crate::ship::board::emulator::{AGENT, connect, console};
 use crate::ship::emulator::acceptance::{Bench, Board, Check, Checks, Outcome, Verdict};
 use crate::ship::emulator::kernel::{self, Ready, Source};
 use crate::ship::emulator::machine::{self, Machine};
-use crate::ship::emulator::report::{self, Scene};
+use crate::ship::emulator::report::{self, REPORT, Scene, TABLE};
+use crate::ship::notes::{self, NOTES};
 use crate::ui::Ui;
 
 /// What shuts the emulated board down in order.
@@ -93,7 +94,7 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
     let outcomes = outcomes?;
     let complete = chosen.len() == checks.all.len();
     let scene = scene(target, emulator, &ready, &bundle, complete)?;
-    write_report(project, &scene, &outcomes, ui)?;
+    write_report(project, target, &scene, &outcomes, &bundle, ui)?;
     if args.keep && machine.is_running() {
         keep(machine, target, ui)?;
     }
@@ -207,7 +208,7 @@ fn files(
     for (name, choice) in plan::choose_for_checks(project, target, emulator)? {
         if wanted.contains(name.as_str()) {
             let plan = plan::plan(project, &choice)?;
-            let workshop = Workshop::open(project, &args.places, None, false, ui)?;
+            let workshop = Workshop::open(project, &args.places, None, args.cage.is_on(), ui)?;
             let built = workshop.with_builder(|builder| build_one(builder, &plan))?;
             files.insert(name.to_string(), built.files.join(&emulator.acceptance.programs[&name].file));
         }
@@ -343,17 +344,32 @@ fn keep_console(project: &Project, target: &Target, machine: &Machine) -> Result
     store::write_atomic(&to, &fs::read(machine.console_log()).unwrap_or_default())
 }
 
-fn write_report(project: &Project, scene: &Scene, outcomes: &[Outcome], ui: &Ui) -> Result<()> {
+fn write_report(
+    project: &Project,
+    target: &Target,
+    scene: &Scene,
+    outcomes: &[Outcome],
+    bundle: &Path,
+    ui: &Ui,
+) -> Result<()> {
     let dir = project.root.join("dist").join(&scene.target);
     let report = report::json(scene, outcomes);
-    let text = serde_json::to_string_pretty(&report).context("write the report")? + "\n";
-    store::write_atomic(&dir.join("acceptance.json"), text.as_bytes())?;
-    store::write_atomic(&dir.join("acceptance.md"), report::markdown(scene, outcomes).as_bytes())?;
     let (passed, failed, not_run) = report::count(outcomes);
-    let shown = format!(
-        "{passed} passed, {failed} failed, {not_run} not run: {} on {}\n  dist/{}/acceptance.md, acceptance.json, console.log",
-        scene.bundle, scene.kernel, scene.target
-    );
+    let mut shown =
+        format!("{passed} passed, {failed} failed, {not_run} not run: {} on {}\n  ", scene.bundle, scene.kernel);
+    // What a part of the list says is less than what is there already.
+    if !scene.complete && failed == 0 && notes::has_whole_report(&dir, &scene.bundle_sha256) {
+        shown.push_str(&format!("dist/{}/{TABLE} stays that of the whole list", scene.target));
+    } else {
+        let text = serde_json::to_string_pretty(&report).context("write the report")? + "\n";
+        store::write_atomic(&dir.join(REPORT), text.as_bytes())?;
+        store::write_atomic(&dir.join(TABLE), report::markdown(scene, outcomes).as_bytes())?;
+        shown.push_str(&format!("dist/{}/{TABLE}, {REPORT}, console.log", scene.target));
+        if bundle.parent() == Some(&dir) {
+            notes::write(bundle, &target.summary)?;
+            shown.push_str(&format!(", {NOTES}"));
+        }
+    }
     ui.result(&shown, json!({"event": "result", "acceptance": report}));
     Ok(())
 }

@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod cpio;
 pub mod emulator;
 pub mod image;
+pub mod notes;
 pub mod program;
 pub mod record;
 pub mod secrets;

@@ -190,7 +190,7 @@ pub fn missing(bundle: &Path, wanted: BTreeSet<RelPath>) -> Result<BTreeSet<RelP
 }
 
 /// Files of a bundle, by their paths in its one top folder.
-fn bundle_files(bundle: &Path, wanted: &[&RelPath]) -> Result<BTreeMap<String, Vec<u8>>> {
+pub fn bundle_files(bundle: &Path, wanted: &[&RelPath]) -> Result<BTreeMap<String, Vec<u8>>> {
     let reading = || format!("read {}", bundle.display());
     let file = std::io::BufReader::new(fs::File::open(bundle)?);
     let mut found = BTreeMap::new();

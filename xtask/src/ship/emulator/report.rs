@@ -6,6 +6,11 @@ use serde_json::{Value, json};
 
 use super::acceptance::{Outcome, Verdict};
 
+/// The report for programs, in `dist/TARGET/`.
+pub const REPORT: &str = "acceptance.json";
+/// The same for people.
+pub const TABLE: &str = "acceptance.md";
+
 /// What the checks ran on.
 #[derive(Debug, Clone)]
 pub struct Scene {
@@ -86,7 +91,7 @@ pub fn markdown(scene: &Scene, outcomes: &[Outcome]) -> String {
 }
 
 /// Text that cannot end its cell of a table.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars().filter(|c| !c.is_control()) {
         match c {
