@@ -65,8 +65,8 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
         let mut agent = Agent::hello(socket, ATTACH)?;
         let mut bench = Bench::new(&checks, files()?, missing.clone(), &facts, HALT);
         let mut board = Board::Attached(&mut agent);
-        if args.breaks.is_some() {
-            return verdict(&break_all(&mut bench, args, &mut board, &[], ui)?);
+        if let Some(names) = &args.breaks {
+            return found(&break_all(&mut bench, &breaks(&checks, names)?, &mut board, &[], ui)?);
         }
         let outcomes = run(&mut bench, &chosen, &mut board, ui)?;
         return verdict(&outcomes);
@@ -84,21 +84,28 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
     }
     let mut bench = Bench::new(&checks, files, missing.clone(), &facts, HALT);
     let mut board = Board::Ours(&mut machine);
-    let mut outcomes = run(&mut bench, &chosen, &mut board, ui);
-    if let (Some(_), Ok(before)) = (&args.breaks, &outcomes) {
+    let outcomes = run(&mut bench, &chosen, &mut board, ui);
+    if let (Some(names), Ok(before)) = (&args.breaks, &outcomes) {
         verdict(before)?;
-        outcomes = break_all(&mut bench, args, &mut board, before, ui);
-        return verdict(&outcomes?);
+        return found(&break_all(&mut bench, &breaks(&checks, names)?, &mut board, before, ui)?);
+    }
+    // A list that cannot fail proves nothing: where all of it passed, it is tried.
+    let complete = chosen.len() == checks.all.len();
+    let mut broken = Ok(Vec::new());
+    if let (true, Ok(before)) = (complete, &outcomes)
+        && verdict(before).is_ok()
+    {
+        broken = break_all(&mut bench, &breaks(&checks, &[])?, &mut board, before, ui);
     }
     keep_console(project, target, &machine)?;
-    let outcomes = outcomes?;
-    let complete = chosen.len() == checks.all.len();
+    let (outcomes, broken) = (outcomes?, broken?);
     let scene = scene(target, emulator, &ready, &bundle, complete)?;
-    write_report(project, target, &scene, &outcomes, &bundle, ui)?;
+    write_report(project, target, &scene, &outcomes, &broken, &bundle, ui)?;
     if args.keep && machine.is_running() {
         keep(machine, target, ui)?;
     }
-    verdict(&outcomes)
+    verdict(&outcomes)?;
+    found(&broken)
 }
 
 /// Moves the pins of the emulator's kernels to what the archive has now.
@@ -300,13 +307,13 @@ fn breaks<'a>(checks: &'a Checks, names: &[String]) -> Result<Vec<&'a Check>> {
 
 fn break_all(
     bench: &mut Bench<'_>,
-    args: &cli::Emulate,
+    broken: &[&Check],
     board: &mut Board<'_>,
     before: &[Outcome],
     ui: &Ui,
 ) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
-    for broken in breaks(bench.checks, args.breaks.as_deref().unwrap_or_default())? {
+    for broken in broken {
         let task = ui.task("break", broken.name.as_str());
         let outcome = bench.run_break(broken, board, before)?;
         let last = outcome.evidence.last().cloned().unwrap_or_default();
@@ -349,21 +356,28 @@ fn write_report(
     target: &Target,
     scene: &Scene,
     outcomes: &[Outcome],
+    broken: &[Outcome],
     bundle: &Path,
     ui: &Ui,
 ) -> Result<()> {
     let dir = project.root.join("dist").join(&scene.target);
-    let report = report::json(scene, outcomes);
+    let report = report::json(scene, outcomes, broken);
     let (passed, failed, not_run) = report::count(outcomes);
-    let mut shown =
-        format!("{passed} passed, {failed} failed, {not_run} not run: {} on {}\n  ", scene.bundle, scene.kernel);
+    let breaks = match broken.len() {
+        0 => String::new(),
+        all => format!("; of {all} breaks {} found", report::count(broken).0),
+    };
+    let mut shown = format!(
+        "{passed} passed, {failed} failed, {not_run} not run{breaks}: {} on {}\n  ",
+        scene.bundle, scene.kernel
+    );
     // What a part of the list says is less than what is there already.
     if !scene.complete && failed == 0 && notes::has_whole_report(&dir, &scene.bundle_sha256) {
         shown.push_str(&format!("dist/{}/{TABLE} stays that of the whole list", scene.target));
     } else {
         let text = serde_json::to_string_pretty(&report).context("write the report")? + "\n";
         store::write_atomic(&dir.join(REPORT), text.as_bytes())?;
-        store::write_atomic(&dir.join(TABLE), report::markdown(scene, outcomes).as_bytes())?;
+        store::write_atomic(&dir.join(TABLE), report::markdown(scene, outcomes, broken).as_bytes())?;
         shown.push_str(&format!("dist/{}/{TABLE}, {REPORT}, console.log", scene.target));
         if bundle.parent() == Some(&dir) {
             notes::write(bundle, &target.summary)?;
@@ -375,16 +389,28 @@ fn write_report(
 }
 
 fn verdict(outcomes: &[Outcome]) -> Result<()> {
-    let failed: Vec<&str> = outcomes
-        .iter()
-        .filter(|outcome| outcome.verdict == Verdict::Failed)
-        .map(|outcome| outcome.name.as_str())
-        .collect();
+    let failed = failed(outcomes);
     if failed.is_empty() {
         return Ok(());
     }
     let what = format!("checks failed on the emulated board: {}", failed.join(", "));
     let again = format!("the same command with --only {} --keep, then --attach to try again", failed[0]);
+    Err(Failure::new(Kind::Check, what).next(again).into())
+}
+
+fn failed(outcomes: &[Outcome]) -> Vec<&str> {
+    let failed = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Failed);
+    failed.map(|outcome| outcome.name.as_str()).collect()
+}
+
+/// Whether the checks found what was broken on purpose.
+fn found(broken: &[Outcome]) -> Result<()> {
+    let missed = failed(broken);
+    if missed.is_empty() {
+        return Ok(());
+    }
+    let what = format!("broken on purpose, and not found by the checks: {}", missed.join(", "));
+    let again = format!("the same command with --break {}", missed[0]);
     Err(Failure::new(Kind::Check, what).next(again).into())
 }
 

@@ -42,9 +42,13 @@ pub fn count(outcomes: &[Outcome]) -> (usize, usize, usize) {
     (of(Verdict::Passed), of(Verdict::Failed), of(Verdict::NotRun))
 }
 
-/// `acceptance.json`.
-pub fn json(scene: &Scene, outcomes: &[Outcome]) -> Value {
+/// `acceptance.json`. `broken` is what was broken on purpose; passed there means that a check found it.
+pub fn json(scene: &Scene, outcomes: &[Outcome], broken: &[Outcome]) -> Value {
     let (passed, failed, not_run) = count(outcomes);
+    let breaks = broken.iter().map(|outcome| {
+        json!({"name": outcome.name, "proves": outcome.proves, "found": outcome.verdict == Verdict::Passed,
+               "evidence": outcome.evidence})
+    });
     let checks = outcomes.iter().map(|outcome| {
         json!({"name": outcome.name, "proves": outcome.proves, "verdict": outcome.verdict.as_str(),
                "seconds": (outcome.seconds * 10.0).round() / 10.0, "evidence": outcome.evidence,
@@ -61,11 +65,12 @@ pub fn json(scene: &Scene, outcomes: &[Outcome]) -> Value {
         "failed": failed,
         "not_run": not_run,
         "checks": checks.collect::<Vec<_>>(),
+        "breaks": breaks.collect::<Vec<_>>(),
     })
 }
 
 /// The same as a table in Markdown.
-pub fn markdown(scene: &Scene, outcomes: &[Outcome]) -> String {
+pub fn markdown(scene: &Scene, outcomes: &[Outcome], broken: &[Outcome]) -> String {
     let (passed, failed, not_run) = count(outcomes);
     let part = if scene.complete { "" } else { " (a part of the list)" };
     let mut text = format!(
@@ -86,6 +91,13 @@ pub fn markdown(scene: &Scene, outcomes: &[Outcome]) -> String {
             cell(&outcome.proves),
             evidence.join("<br>")
         ));
+    }
+    if !broken.is_empty() {
+        text.push_str("\nBroken on purpose, to see that the checks can fail:\n\n| break | found | what it proves |\n|---|---|---|\n");
+        for outcome in broken {
+            let found = if outcome.verdict == Verdict::Passed { "yes" } else { "NO" };
+            text.push_str(&format!("| {} | {found} | {} |\n", outcome.name, cell(&outcome.proves)));
+        }
     }
     text
 }
@@ -133,8 +145,10 @@ mod tests {
             outcome("two", Verdict::Failed, &["status 1"]),
             outcome("three", Verdict::NotRun, &["needs two, which did not pass"]),
         ];
-        insta::assert_snapshot!("markdown", markdown(&scene, &outcomes));
-        let json = serde_json::to_string_pretty(&json(&scene, &outcomes)).unwrap();
+        let broken =
+            [outcome("cut", Verdict::Passed, &["one failed"]), outcome("hole", Verdict::Failed, &["one passed"])];
+        insta::assert_snapshot!("markdown", markdown(&scene, &outcomes, &broken));
+        let json = serde_json::to_string_pretty(&json(&scene, &outcomes, &broken)).unwrap();
         insta::assert_snapshot!("json", json);
     }
 }
