@@ -297,6 +297,7 @@ impl Builder<'_> {
             false => finished.how(),
         };
         task.failed(&how);
+        self.jobs.failed();
         Err(step_failed(plan, &command.label, &spawn, &how, log_path)?.into())
     }
 
