@@ -8,14 +8,14 @@ use serde_json::json;
 
 use super::build::{Workshop, build_one};
 use crate::cli;
-use crate::data::emulator::{Emulator, Kernel};
+use crate::data::emulator::{Emulator, Kernel, Refill};
 use crate::data::project::Project;
 use crate::data::target::Target;
 use crate::data::text::{Text, unknown};
 use crate::data::types::RelPath;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
-use crate::plan::{self, Changes, Override, Settings, fill};
+use crate::plan::{self, Changes, Choice, Override, Settings};
 use crate::run::fetch::Fetcher;
 use crate::run::process::Spawn;
 use crate::run::store::{self, Store};
@@ -49,63 +49,175 @@ pub fn emulate(project: &Project, args: &cli::Emulate, ui: &Ui) -> Result<()> {
     let store = Store::open(&Store::default_root()?)?;
     let _use = store.in_use()?;
     let bundle = find_bundle(project, target, args.bundle.as_deref())?;
-    let facts = facts(&bundle)?;
     let missing = kernel::missing(&bundle, chosen.iter().flat_map(|check| check.asks.iter().cloned()).collect())?;
-    let dir = machine::folder(&store, target.name.as_str());
-    let sent = store.path("emulator").join(format!("{}.sent", target.name));
-    let files = || -> Result<_> {
-        // A board for a person is sent nothing.
-        let wanted = if args.shell { BTreeSet::new() } else { wanted(&chosen, &missing) };
-        let mut files = files(project, target, emulator, args, &wanted, &sent, ui)?;
-        files.insert("bundle.tar.gz".to_owned(), bundle.clone());
-        Ok(files)
-    };
-    if args.attach {
-        let socket = connect(&dir, AGENT).map_err(|_| not_running(target))?;
+    let trial = Trial { project, target, emulator, checks: &checks, chosen, store, bundle, missing, args, ui };
+    match args.attach {
+        true => trial.on_a_board_that_runs(),
+        false => trial.on_a_new_board(),
+    }
+}
+
+/// What is tried, and with what.
+struct Trial<'a> {
+    project: &'a Project,
+    target: &'a Target,
+    emulator: &'a Emulator,
+    checks: &'a Checks,
+    chosen: Vec<&'a Check>,
+    store: Store,
+    bundle: PathBuf,
+    /// What the chosen checks ask for and the bundle does not have.
+    missing: BTreeSet<RelPath>,
+    args: &'a cli::Emulate,
+    ui: &'a Ui,
+}
+
+impl Trial<'_> {
+    /// Where the board has its files.
+    fn dir(&self) -> PathBuf {
+        machine::folder(&self.store, self.target.name.as_str())
+    }
+
+    fn on_a_board_that_runs(&self) -> Result<()> {
+        let socket = connect(&self.dir(), AGENT).map_err(|_| not_running(self.target))?;
         let mut agent = Agent::hello(socket, ATTACH)?;
-        let mut bench = Bench::new(&checks, files()?, missing.clone(), &facts, HALT);
+        let mut bench = self.bench(self.files()?)?;
         let mut board = Board::Attached(&mut agent);
-        if let Some(names) = &args.breaks {
-            return found(&break_all(&mut bench, &breaks(&checks, names)?, &mut board, &[], ui)?);
+        match &self.args.breaks {
+            Some(names) => found(&break_all(&mut bench, &breaks(self.checks, names)?, &mut board, &[], self.ui)?),
+            None => verdict(&run(&mut bench, &self.chosen, &mut board, self.ui)?),
         }
-        let outcomes = run(&mut bench, &chosen, &mut board, ui)?;
-        return verdict(&outcomes);
     }
-    let fetcher = Fetcher::new(store.clone(), args.places.mirror.clone(), args.places.offline, ui.clone())?;
-    let source = Source { store: &store, fetcher: &fetcher, ui };
-    let ready = source.kernel(emulator, args.kernel.as_deref())?;
-    let _lock = only_one(&store, target, &dir)?;
-    let files = files()?;
-    let initramfs = source.initramfs(project, emulator, &ready, &bundle)?;
-    let mut machine = Machine::new(emulator, dir, &ready.image, &initramfs, args.memory)?;
-    start(&mut machine, &ready, ui)?;
-    if args.shell {
-        return shell(machine, target, ui);
+
+    fn on_a_new_board(&self) -> Result<()> {
+        let places = &self.args.places;
+        let fetcher = Fetcher::new(self.store.clone(), places.mirror.clone(), places.offline, self.ui.clone())?;
+        let source = Source { store: &self.store, fetcher: &fetcher, ui: self.ui };
+        let ready = source.kernel(self.emulator, self.args.kernel.as_deref())?;
+        let _lock = only_one(&self.store, self.target, &self.dir())?;
+        let files = self.files()?;
+        let initramfs = source.initramfs(self.project, self.emulator, &ready, &self.bundle)?;
+        let mut machine = Machine::new(self.emulator, self.dir(), &ready.image, &initramfs, self.args.memory)?;
+        start(&mut machine, &ready, self.ui)?;
+        if self.args.shell {
+            return shell(machine, self.target, self.ui);
+        }
+        let mut bench = self.bench(files)?;
+        let mut board = Board::Ours(&mut machine);
+        if let Some(names) = &self.args.breaks {
+            let before = run(&mut bench, &self.chosen, &mut board, self.ui)?;
+            verdict(&before)?;
+            return found(&break_all(&mut bench, &breaks(self.checks, names)?, &mut board, &before, self.ui)?);
+        }
+        let outcomes = self.outcomes(&mut bench, &mut board);
+        keep_console(self.project, self.target, &machine)?;
+        let (outcomes, broken) = outcomes?;
+        self.report(&ready, &outcomes, &broken)?;
+        if self.args.keep && machine.is_running() {
+            keep(machine, self.target, self.ui)?;
+        }
+        verdict(&outcomes)?;
+        found(&broken)
     }
-    let mut bench = Bench::new(&checks, files, missing.clone(), &facts, HALT);
-    let mut board = Board::Ours(&mut machine);
-    let outcomes = run(&mut bench, &chosen, &mut board, ui);
-    if let (Some(names), Ok(before)) = (&args.breaks, &outcomes) {
-        verdict(before)?;
-        return found(&break_all(&mut bench, &breaks(&checks, names)?, &mut board, before, ui)?);
+
+    /// Of the chosen checks, and of what is broken on purpose: a list that cannot fail proves nothing, so where all of
+    /// it passed, that is tried.
+    fn outcomes(&self, bench: &mut Bench<'_>, board: &mut Board<'_>) -> Result<(Vec<Outcome>, Vec<Outcome>)> {
+        let outcomes = run(bench, &self.chosen, board, self.ui)?;
+        let broken = match self.is_whole() && failed(&outcomes).is_empty() {
+            true => break_all(bench, &breaks(self.checks, &[])?, board, &outcomes, self.ui)?,
+            false => Vec::new(),
+        };
+        Ok((outcomes, broken))
     }
-    // A list that cannot fail proves nothing: where all of it passed, it is tried.
-    let complete = chosen.len() == checks.all.len();
-    let mut broken = Ok(Vec::new());
-    if let (true, Ok(before)) = (complete, &outcomes)
-        && verdict(before).is_ok()
-    {
-        broken = break_all(&mut bench, &breaks(&checks, &[])?, &mut board, before, ui);
+
+    /// Whether all checks that there are were asked for.
+    fn is_whole(&self) -> bool {
+        self.chosen.len() == self.checks.all.len()
     }
-    keep_console(project, target, &machine)?;
-    let (outcomes, broken) = (outcomes?, broken?);
-    let scene = scene(target, emulator, &ready, &bundle, complete)?;
-    write_report(project, target, &scene, &outcomes, &broken, &bundle, ui)?;
-    if args.keep && machine.is_running() {
-        keep(machine, target, ui)?;
+
+    fn bench(&self, files: BTreeMap<String, PathBuf>) -> Result<Bench<'_>> {
+        Ok(Bench::new(self.checks, files, self.missing.clone(), &facts(&self.bundle)?, HALT))
     }
-    verdict(&outcomes)?;
-    found(&broken)
+
+    /// What the chosen checks are sent, by the names on the board: the bundle, and what is built or filled in for them.
+    fn files(&self) -> Result<BTreeMap<String, PathBuf>> {
+        let mut files: BTreeMap<_, _> = [("bundle.tar.gz".to_owned(), self.bundle.clone())].into();
+        // A board for a person is sent nothing.
+        let can_run = |check: &&&Check| !self.args.shell && check.asks.iter().all(|path| !self.missing.contains(path));
+        let wanted: BTreeSet<&str> =
+            self.chosen.iter().filter(can_run).flat_map(|check| check.sends.iter().map(String::as_str)).collect();
+        for (name, choice) in plan::choose_for_checks(self.project, self.target, self.emulator)? {
+            if wanted.contains(name.as_str()) {
+                let path = self.build(&choice)?.join(&self.emulator.acceptance.programs[&name].file);
+                files.insert(name.to_string(), path);
+            }
+        }
+        for (name, refill) in &self.emulator.acceptance.templates {
+            if wanted.contains(name.as_str())
+                && let Some(path) = self.fill_in(name, refill)?
+            {
+                files.insert(name.to_string(), path);
+            }
+        }
+        Ok(files)
+    }
+
+    /// The folder with a program's files.
+    fn build(&self, choice: &Choice) -> Result<PathBuf> {
+        let plan = plan::plan(self.project, choice)?;
+        let workshop = Workshop::open(self.project, &self.args.places, None, self.args.cage.is_on(), self.ui)?;
+        Ok(workshop.with_builder(|builder| build_one(builder, &plan))?.files)
+    }
+
+    /// A file of the target with other values; none if the target has no such file.
+    fn fill_in(&self, name: &RelPath, refill: &Refill) -> Result<Option<PathBuf>> {
+        let set =
+            refill.set.iter().map(|(name, value)| Override::Variable { name: name.clone(), value: value.clone() });
+        let changes = Changes { set: set.collect(), settings: None };
+        let settings = Settings::resolve(self.project, self.target, &changes)?;
+        let Some(file) = plan::fill(self.project, self.target, &settings)?.files.remove(&refill.file) else {
+            return Ok(None);
+        };
+        let path = self.store.path("emulator").join(format!("{}.sent", self.target.name)).join(name);
+        store::write_atomic(&path, &file.bytes)?;
+        Ok(Some(path))
+    }
+
+    /// Writes the report and the bundle's release notes, and tells where they are.
+    fn report(&self, ready: &Ready<'_>, outcomes: &[Outcome], broken: &[Outcome]) -> Result<()> {
+        let scene = scene(self.target, self.emulator, ready, &self.bundle, self.is_whole())?;
+        let dir = self.project.root.join("dist").join(&scene.target);
+        let report = report::json(&scene, outcomes, broken);
+        // What a part of the list says is less than what is there already.
+        let places =
+            if !scene.complete && failed(outcomes).is_empty() && notes::has_whole_report(&dir, &scene.bundle_sha256) {
+                format!("dist/{}/{TABLE} stays that of the whole list", scene.target)
+            } else {
+                let text = serde_json::to_string_pretty(&report).context("write the report")? + "\n";
+                store::write_atomic(&dir.join(REPORT), text.as_bytes())?;
+                store::write_atomic(&dir.join(TABLE), report::markdown(&scene, outcomes, broken).as_bytes())?;
+                let mut places = format!("dist/{}/{TABLE}, {REPORT}, console.log", scene.target);
+                if self.bundle.parent() == Some(&dir) {
+                    notes::write(&self.bundle, &self.target.summary)?;
+                    places.push_str(&format!(", {NOTES}"));
+                }
+                places
+            };
+        let shown = format!("{}: {} on {}\n  {places}", counted(outcomes, broken), scene.bundle, scene.kernel);
+        self.ui.result(&shown, json!({"event": "result", "acceptance": report}));
+        Ok(())
+    }
+}
+
+/// `23 passed, 0 failed, 1 not run; of 6 breaks 6 found`.
+fn counted(outcomes: &[Outcome], broken: &[Outcome]) -> String {
+    let (passed, failed, not_run) = report::count(outcomes);
+    let breaks = match broken.len() {
+        0 => String::new(),
+        all => format!("; of {all} breaks {} found", report::count(broken).0),
+    };
+    format!("{passed} passed, {failed} failed, {not_run} not run{breaks}")
 }
 
 /// Moves the pins of the emulator's kernels to what the archive has now.
@@ -199,44 +311,6 @@ fn find_bundle(project: &Project, target: &Target, named: Option<&Path>) -> Resu
             Err(Failure::new(Kind::Host, what).next("--bundle FILE says which").into())
         }
     }
-}
-
-/// What the chosen checks are sent besides the bundle, by the names on the board; files that are made go into `dir`.
-fn files(
-    project: &Project,
-    target: &Target,
-    emulator: &Emulator,
-    args: &cli::Emulate,
-    wanted: &BTreeSet<&str>,
-    dir: &Path,
-    ui: &Ui,
-) -> Result<BTreeMap<String, PathBuf>> {
-    let mut files = BTreeMap::new();
-    for (name, choice) in plan::choose_for_checks(project, target, emulator)? {
-        if wanted.contains(name.as_str()) {
-            let plan = plan::plan(project, &choice)?;
-            let workshop = Workshop::open(project, &args.places, None, args.cage.is_on(), ui)?;
-            let built = workshop.with_builder(|builder| build_one(builder, &plan))?;
-            files.insert(name.to_string(), built.files.join(&emulator.acceptance.programs[&name].file));
-        }
-    }
-    for (name, refill) in emulator.acceptance.templates.iter().filter(|(name, _)| wanted.contains(name.as_str())) {
-        let set =
-            refill.set.iter().map(|(name, value)| Override::Variable { name: name.clone(), value: value.clone() });
-        let changes = Changes { set: set.collect(), settings: None };
-        let mut filled = fill(project, target, &Settings::resolve(project, target, &changes)?)?;
-        let Some(file) = filled.files.remove(&refill.file) else { continue };
-        let path = dir.join(name);
-        store::write_atomic(&path, &file.bytes)?;
-        files.insert(name.to_string(), path);
-    }
-    Ok(files)
-}
-
-/// The names of what the checks are sent that can be run with this bundle.
-fn wanted<'a>(chosen: &[&'a Check], missing: &BTreeSet<RelPath>) -> BTreeSet<&'a str> {
-    let run = chosen.iter().filter(|check| check.asks.iter().all(|path| !missing.contains(path)));
-    run.flat_map(|check| check.sends.iter().map(String::as_str)).collect()
 }
 
 /// What every check knows of the bundle: its hash, and its one top folder.
@@ -349,43 +423,6 @@ fn scene(target: &Target, emulator: &Emulator, ready: &Ready<'_>, bundle: &Path,
 fn keep_console(project: &Project, target: &Target, machine: &Machine) -> Result<()> {
     let to = project.root.join("dist").join(target.name.as_str()).join("console.log");
     store::write_atomic(&to, &fs::read(machine.console_log()).unwrap_or_default())
-}
-
-fn write_report(
-    project: &Project,
-    target: &Target,
-    scene: &Scene,
-    outcomes: &[Outcome],
-    broken: &[Outcome],
-    bundle: &Path,
-    ui: &Ui,
-) -> Result<()> {
-    let dir = project.root.join("dist").join(&scene.target);
-    let report = report::json(scene, outcomes, broken);
-    let (passed, failed, not_run) = report::count(outcomes);
-    let breaks = match broken.len() {
-        0 => String::new(),
-        all => format!("; of {all} breaks {} found", report::count(broken).0),
-    };
-    let mut shown = format!(
-        "{passed} passed, {failed} failed, {not_run} not run{breaks}: {} on {}\n  ",
-        scene.bundle, scene.kernel
-    );
-    // What a part of the list says is less than what is there already.
-    if !scene.complete && failed == 0 && notes::has_whole_report(&dir, &scene.bundle_sha256) {
-        shown.push_str(&format!("dist/{}/{TABLE} stays that of the whole list", scene.target));
-    } else {
-        let text = serde_json::to_string_pretty(&report).context("write the report")? + "\n";
-        store::write_atomic(&dir.join(REPORT), text.as_bytes())?;
-        store::write_atomic(&dir.join(TABLE), report::markdown(scene, outcomes, broken).as_bytes())?;
-        shown.push_str(&format!("dist/{}/{TABLE}, {REPORT}, console.log", scene.target));
-        if bundle.parent() == Some(&dir) {
-            notes::write(bundle, &target.summary)?;
-            shown.push_str(&format!(", {NOTES}"));
-        }
-    }
-    ui.result(&shown, json!({"event": "result", "acceptance": report}));
-    Ok(())
 }
 
 fn verdict(outcomes: &[Outcome]) -> Result<()> {
