@@ -72,10 +72,10 @@ pub fn json(scene: &Scene, outcomes: &[Outcome], broken: &[Outcome]) -> Value {
 /// The same as a table in Markdown.
 pub fn markdown(scene: &Scene, outcomes: &[Outcome], broken: &[Outcome]) -> String {
     let (passed, failed, not_run) = count(outcomes);
-    let part = if scene.complete { "" } else { " (a part of the list)" };
+    let part = if scene.complete { "" } else { ", of a part of the list" };
     let mut text = format!(
-        "# Acceptance of {} on an emulated board{part}\n\n\
-         {passed} passed, {failed} failed, {not_run} not run. What an emulated board can show and what it cannot: \
+        "# Acceptance of {} on an emulated board\n\n\
+         {passed} passed, {failed} failed, {not_run} not run{part}. What an emulated board can show and what it cannot: \
          docs/emulation.md.\n\n\
          - bundle: `{}`, sha256 `{}`\n- kernel: {}, sha256 of the package `{}`\n- machine: {}, {}\n\n\
          | check | verdict | s | what it proves | evidence |\n|---|---|---|---|---|\n",
