@@ -5,7 +5,7 @@
 docker rm -f keeps >/dev/null 2>&1
 must docker run --name keeps slipway/hello
 must slipway down
-for name in dockerd containerd containerd-shim-runc-v2 docker-proxy; do
+for name in dockerd containerd containerd-shim containerd-shim-runc-v2 docker-proxy; do
     if pidof $name >/dev/null; then fail "$name still runs"; fi
 done
 grep -e ' /run ' -e ' /var ' -e ' /tmp ' -e ' /mnt/f2fs ' -e ' /sys/fs/cgroup' /proc/mounts >"$FOLDER/left"
