@@ -88,6 +88,24 @@ fn a_bundle_holds_what_its_manifest_says() {
 }
 
 #[test]
+fn notes_for_its_release_lie_beside_it() {
+    let space = Space::hello();
+    space.ok(&["bundle", "--target", "board"]);
+    let notes = "dist/board/release-notes.md";
+    let text = space.read(notes);
+    let parts =
+        ["# slipway-board-0.1.0\n", &sha256(&space, BUNDLE), "| hello | 1.0 | x86_64 |", "emulate --target board"];
+    assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    // What was added by hand stays as long as the bundle does; what was lost is there again.
+    space.write(notes, "mine");
+    space.ok(&["bundle", "--target", "board"]);
+    assert_eq!(space.read(notes), "mine");
+    fs::remove_file(space.root().join(notes)).unwrap();
+    space.ok(&["bundle", "--target", "board"]);
+    assert_eq!(space.read(notes), text);
+}
+
+#[test]
 fn two_checkouts_give_the_same_bytes() {
     let (one, other) = (Space::hello(), Space::hello());
     one.ok(&["bundle", "--target", "board"]);
