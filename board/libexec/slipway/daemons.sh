@@ -364,8 +364,8 @@ cmd_up() {
         *) usage "up does not know $word" "slipway up [--format[=TYPE]]" ;;
         esac
     done
-    make_places
     take_lock
+    make_places
     newest=$(slot_of current)
     if [ -n "$newest" ] && [ "$newest" != "${SLOT##*/}" ]; then
         run_slot "$newest" up "$@"
@@ -420,8 +420,8 @@ go_back() {
 
 cmd_down() {
     [ $# = 0 ] || usage "down takes no arguments" "slipway down"
-    make_places
     take_lock
+    make_places
     load_settings_or_go_on
     open_journal
     rm -f "$STATE/up"
@@ -437,8 +437,8 @@ load_settings_or_go_on() {
 
 cmd_rollback() {
     [ $# = 0 ] || usage "rollback takes no arguments" "slipway rollback"
-    make_places
     take_lock
+    make_places
     now=$(slot_of current)
     older=$(slot_of previous)
     if [ -z "$older" ] || [ "$older" = "$now" ]; then
@@ -469,8 +469,8 @@ cmd_uninstall() {
     --data) data=yes ;;
     *) usage "uninstall does not know $1" "slipway uninstall [--data]" ;;
     esac
-    make_places
     take_lock
+    make_places
     load_settings_or_go_on
     open_journal
     if [ -n "$data" ] && [ -n "$data_root" ]; then

@@ -123,8 +123,8 @@ data_words() {
 
 cmd_verify() {
     [ $# = 0 ] || usage "verify takes no arguments" "slipway verify"
-    make_places
     take_lock
+    make_places
     load_settings
     bad=0
     if slot_is_whole "$SLOT"; then
@@ -185,7 +185,7 @@ verify_daemons() {
 
 cmd_doctor() {
     [ $# = 0 ] || usage "doctor takes no arguments" "slipway doctor"
-    make_places
+    make_folders "$STATE"
     load_settings
     bad=0
     say "board: $(uname -r) $(uname -m); bundle: ${SLOT##*/}"
@@ -229,14 +229,15 @@ doctor_programs() {
 
 # Only what makes a difference here; `cargo xtask kernel check` knows them all.
 doctor_kernel() {
-    if ! gunzip -c /proc/config.gz >"$RUN/config" 2>/dev/null; then
+    if ! gunzip -c /proc/config.gz >"$STATE/kernel-config" 2>/dev/null; then
+        rm -f "$STATE/kernel-config"
         note_that "this kernel does not tell its options (no /proc/config.gz); cargo xtask kernel check reads its defconfig"
         return
     fi
     kernel_bad=$bad
     while read -r options consequence; do
         for option in $(say "$options" | tr , ' '); do
-            grep -q "^CONFIG_$option=[ym]" "$RUN/config" || wrong "the kernel lacks CONFIG_$option: $consequence" \
+            grep -q "^CONFIG_$option=[ym]" "$STATE/kernel-config" || wrong "the kernel lacks CONFIG_$option: $consequence" \
                 "Build the kernel with it: cargo xtask kernel explain CONFIG_$option"
         done
     done <<'OPTIONS'
@@ -250,7 +251,7 @@ POSIX_MQUEUE runc cannot mount /dev/mqueue, and no container starts
 KEYS runc cannot make a keyring
 OPTIONS
     [ "$kernel_bad" != "$bad" ] || fine "the kernel has what Docker needs"
-    rm -f "$RUN/config"
+    rm -f "$STATE/kernel-config"
     for filesystem in overlay ${data_device:+"$data_filesystem"}; do
         grep -qw "$filesystem" /proc/filesystems || note_that "$filesystem is not in /proc/filesystems (yet, if it is a module)"
     done
