@@ -13,6 +13,7 @@ clean
 trap clean EXIT
 must docker network create emulate
 must docker run -d --name web --network emulate -p 18080:80 slipway/hello busybox httpd -f -p 80 -h /
+wait_for 60 docker exec web wget -q -O - "http://127.0.0.1$page" || fail "the container's server does not begin"
 # Container to container, by its name.
 must docker run --rm --network emulate slipway/hello wget -q -O - "http://web$page"
 grep -q 'GNU GENERAL PUBLIC LICENSE' "$FOLDER/must.log" || fail "another container's page is $(head -c 100 "$FOLDER/must.log")"
@@ -21,6 +22,7 @@ evidence "container to container: http://web:80"
 gateway=$(docker network inspect --format '{{(index .IPAM.Config 0).Gateway}}' emulate)
 "$SLOT/bin/busybox" httpd -f -p "$gateway:18081" -h "$SLOT" &
 server=$!
+wait_for 60 busybox wget -q -O - "http://$gateway:18081$page" || fail "the board's server does not begin"
 must docker run --rm --network emulate slipway/hello wget -q -O - "http://$gateway:18081$page"
 grep -q 'GNU GENERAL PUBLIC LICENSE' "$FOLDER/must.log" || fail "the board's page is $(head -c 100 "$FOLDER/must.log")"
 evidence "container to board: http://$gateway:18081"
