@@ -238,6 +238,23 @@ fn statuses_and_signals_pass() {
     assert_eq!(cage.says("echo out; echo err >&2; echo out"), "out\nerr\nout\n", "in the order they came");
 }
 
+/// As under nohup, and worse: a build would be another one there.
+#[test]
+fn what_the_caller_ignores_is_not_ignored_inside() {
+    if !allowed() {
+        return;
+    }
+    let work = tempfile::tempdir().unwrap();
+    let helper = helper_command(&std::env::current_exe().unwrap(), "grep SigIgn /proc/self/status", work.path());
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "trap '' HUP INT TERM USR1 XCPU; exec \"$@\"", "sh"]).arg(helper.get_program());
+    shell.args(helper.get_args()).envs(helper.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+    let ignored = output.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).expect(&output);
+    // Two beyond those with names are the C library's own.
+    assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & 0x7fff_ffff, 0, "{output}");
+}
+
 #[test]
 fn nothing_outlives_the_command() {
     if !allowed() {

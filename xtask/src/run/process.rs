@@ -31,6 +31,8 @@ const PATIENCE: u32 = 2000;
 const LINE: usize = 64 * 1024;
 /// The most that is read after a command's end, from what has escaped it and still writes.
 const REST: usize = 1 << 20;
+/// The last of the signals that have names; the first is 1.
+const LAST_SIGNAL: i32 = 31;
 
 /// A command before it runs: argv, folder, environment and limits.
 #[derive(Debug, Clone, Default)]
@@ -224,6 +226,10 @@ impl Spawn {
         // SAFETY: between fork and exec only system calls are made, no allocation, no lock.
         unsafe {
             command.pre_exec(move || {
+                // What our caller ignores, as nohup does, is no business of a build's. Two cannot be set, and stay.
+                for signal in 1..=LAST_SIGNAL {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
                 // The parent may have died before the line above took effect.
                 if rustix::process::getppid() != Some(parent) {
