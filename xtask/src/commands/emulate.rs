@@ -426,29 +426,32 @@ fn keep_console(project: &Project, target: &Target, machine: &Machine) -> Result
 }
 
 fn verdict(outcomes: &[Outcome]) -> Result<()> {
+    none_failed(outcomes, "checks failed on the emulated board", |first| {
+        format!("the same command with --only {first} --keep, then --attach to try again")
+    })
+}
+
+/// Whether the checks found what was broken on purpose.
+fn found(broken: &[Outcome]) -> Result<()> {
+    none_failed(broken, "broken on purpose, and not found by the checks", |first| {
+        format!("the same command with --break {first}")
+    })
+}
+
+fn none_failed(outcomes: &[Outcome], what: &str, again: impl Fn(&str) -> String) -> Result<()> {
     let failed = failed(outcomes);
-    if failed.is_empty() {
-        return Ok(());
+    match failed.first() {
+        None => Ok(()),
+        Some(first) => {
+            let what = format!("{what}: {}", failed.join(", "));
+            Err(Failure::new(Kind::Check, what).next(again(first)).into())
+        }
     }
-    let what = format!("checks failed on the emulated board: {}", failed.join(", "));
-    let again = format!("the same command with --only {} --keep, then --attach to try again", failed[0]);
-    Err(Failure::new(Kind::Check, what).next(again).into())
 }
 
 fn failed(outcomes: &[Outcome]) -> Vec<&str> {
     let failed = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Failed);
     failed.map(|outcome| outcome.name.as_str()).collect()
-}
-
-/// Whether the checks found what was broken on purpose.
-fn found(broken: &[Outcome]) -> Result<()> {
-    let missed = failed(broken);
-    if missed.is_empty() {
-        return Ok(());
-    }
-    let what = format!("broken on purpose, and not found by the checks: {}", missed.join(", "));
-    let again = format!("the same command with --break {}", missed[0]);
-    Err(Failure::new(Kind::Check, what).next(again).into())
 }
 
 /// The console to this terminal; the board ends with it.

@@ -11,6 +11,7 @@ use crate::cli;
 use crate::data::kernel::Options;
 use crate::data::project::{Project, walk};
 use crate::data::target::Target;
+use crate::data::variable;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::kernel::{self, config::KernelConfig};
 use crate::ship::board::Link;
@@ -20,8 +21,8 @@ use crate::ship::board::script::{Push, Pushed};
 use crate::ship::{bundle, secrets};
 use crate::ui::{self, Ui};
 
-/// What a bundle is made of: if one of these is newer, the bundle is not of today.
-const MADE_OF: [&str; 7] = ["recipes", "targets", "toolchains", "patches", "board", "programs", "locks"];
+/// What a bundle's programs are made of, and the target itself.
+const MADE_OF: [&str; 6] = ["recipes", "targets", "toolchains", "patches", "programs", "locks"];
 
 /// `cargo xtask push`.
 pub fn push(project: &Project, args: &cli::Push, ui: &Ui) -> Result<()> {
@@ -104,7 +105,7 @@ pub fn bundle_file(project: &Project, target: &Target, named: Option<&Path>, ui:
         let what = format!("there is no bundle of {} to push: {}", target.name, file.display());
         return Err(Failure::new(Kind::Data, what).next(make).next("--bundle FILE for one from elsewhere").into());
     }
-    if let Some(newer) = newer(project, &file)? {
+    if let Some(newer) = newer(project, target, &file)? {
         let newer = newer.strip_prefix(&project.root).unwrap_or(&newer).display().to_string();
         ui.note("note", &format!("{newer} is newer than the bundle, which is pushed as it is; to renew it: {make}"));
     }
@@ -112,19 +113,26 @@ pub fn bundle_file(project: &Project, target: &Target, named: Option<&Path>, ui:
 }
 
 /// A file of those that a bundle is made of that was changed after the bundle was written.
-fn newer(project: &Project, bundle: &Path) -> Result<Option<PathBuf>> {
+fn newer(project: &Project, target: &Target, bundle: &Path) -> Result<Option<PathBuf>> {
     let changed = |path: &Path| -> Result<SystemTime> { Ok(fs::metadata(path)?.modified()?) };
     let written = changed(bundle)?;
-    let folders = MADE_OF.iter().map(|folder| project.root.join(folder)).filter(|folder| folder.is_dir());
-    for folder in folders {
-        for file in walk(&folder)? {
-            let file = folder.join(file);
-            if file.is_file() && changed(&file)? > written {
-                return Ok(Some(file));
-            }
+    for file in made_of(project, target)? {
+        if file.is_file() && changed(&file)? > written {
+            return Ok(Some(file));
         }
     }
     Ok(None)
+}
+
+fn made_of(project: &Project, target: &Target) -> Result<Vec<PathBuf>> {
+    let shipped = target.files.values().map(|file| file.get_ref());
+    let filled_in = target.templates.values().map(|template| template.file.get_ref());
+    let mut files: Vec<PathBuf> = shipped.chain(filled_in).map(|file| project.root.join(file)).collect();
+    files.push(project.root.join(variable::FILE));
+    for folder in MADE_OF.iter().map(|folder| project.root.join(folder)).filter(|folder| folder.is_dir()) {
+        files.extend(walk(&folder)?.into_iter().map(|file| folder.join(file)));
+    }
+    Ok(files)
 }
 
 fn another_target(package: &Package, target: &Target) -> Failure {

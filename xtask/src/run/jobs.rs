@@ -71,9 +71,9 @@ impl Jobs {
             } else if self.lost.load(Ordering::Relaxed) {
                 break;
             } else {
+                self.check()?;
                 std::thread::sleep(LOOK_AGAIN);
             }
-            self.check()?;
         }
         Ok(tokens)
     }

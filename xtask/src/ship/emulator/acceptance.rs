@@ -2,7 +2,8 @@
 //!
 //! `NN-NAME.sh` has a head of comments: `# proves:` says what, `# limit:` how many seconds it has, `# needs:`
 //! which checks must have passed, `# asks:` which files the bundle must have for it, `# sends:` which files it finds
-//! in its folder on the board. `lib.sh` stands before each. A script prints `evidence: …` lines; its exit status is its verdict:
+//! in its folder on the board. `lib.sh` stands before each. A script prints `evidence: …` lines; its exit status is
+//! its verdict:
 //!
 //! | status | |
 //! |---|---|

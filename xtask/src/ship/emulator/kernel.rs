@@ -1,7 +1,7 @@
 //! The kernel of an emulated board and its initramfs: from packages, the bundle and this repository.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
@@ -185,28 +185,41 @@ pub fn top_folder(bundle: &Path) -> Result<String> {
 
 /// Which of the wanted files a bundle does not have.
 pub fn missing(bundle: &Path, wanted: BTreeSet<RelPath>) -> Result<BTreeSet<RelPath>> {
-    let found = bundle_files(bundle, &wanted.iter().collect::<Vec<_>>())?;
-    Ok(wanted.into_iter().filter(|path| !found.contains_key(path.as_str())).collect())
+    let mut missing = wanted;
+    each_file(bundle, |path, _| {
+        missing.retain(|wanted| wanted.as_str() != path);
+        Ok(!missing.is_empty())
+    })?;
+    Ok(missing)
 }
 
 /// Files of a bundle, by their paths in its one top folder.
 pub fn bundle_files(bundle: &Path, wanted: &[&RelPath]) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    each_file(bundle, |path, contents| {
+        if wanted.iter().any(|wanted| wanted.as_str() == path) {
+            let mut bytes = Vec::new();
+            contents.read_to_end(&mut bytes)?;
+            found.insert(path.to_owned(), bytes);
+        }
+        Ok(found.len() < wanted.len())
+    })?;
+    Ok(found)
+}
+
+/// Shows each entry of a bundle, by its path in the one top folder, for as long as `go_on` says so: what comes after
+/// is not unpacked.
+fn each_file(bundle: &Path, mut go_on: impl FnMut(&str, &mut dyn Read) -> std::io::Result<bool>) -> Result<()> {
     let reading = || format!("read {}", bundle.display());
     let file = std::io::BufReader::new(fs::File::open(bundle)?);
-    let mut found = BTreeMap::new();
     let mut tar = tar::Archive::new(MultiGzDecoder::new(file));
     for entry in tar.entries().with_context(reading)? {
         let mut entry = entry.with_context(reading)?;
         let path = entry.path().with_context(reading)?.to_string_lossy().into_owned();
         let Some((_, inside)) = path.split_once('/') else { continue };
-        if wanted.iter().any(|wanted| wanted.as_str() == inside) {
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).with_context(reading)?;
-            found.insert(inside.to_owned(), bytes);
-            if found.len() == wanted.len() {
-                break;
-            }
+        if !go_on(inside, &mut entry).with_context(reading)? {
+            break;
         }
     }
-    Ok(found)
+    Ok(())
 }
