@@ -263,6 +263,26 @@ fn a_push_that_was_cut_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_bundle_older_than_what_it_is_made_of_is_told() {
+    let bench = Bench::new();
+    bench.client("hdc");
+    let target = bench.space.read("targets/board.toml");
+    bench.space.write("targets/board.toml", &format!("{target}\n[files]\n\"etc/shipped\" = \"board/shipped\"\n"));
+    bench.space.write("board/shipped", "");
+    bench.space.write("board/acceptance/of-the-emulated-board", "");
+    let now = std::time::SystemTime::now();
+    let changed = |path: &str, seconds: u64| {
+        let file = fs::OpenOptions::new().append(true).open(bench.space.root().join(path)).unwrap();
+        file.file().set_modified(now + std::time::Duration::from_secs(seconds)).unwrap();
+    };
+    changed("dist/board/slipway-board-0.1.0.tar.gz", 60);
+    changed("board/acceptance/of-the-emulated-board", 120);
+    assert!(!bench.pushed().stderr.contains("is newer than the bundle"));
+    changed("board/shipped", 120);
+    assert!(bench.pushed().stderr.contains("board/shipped is newer than the bundle, which is pushed as it is"));
+}
+
+#[test]
 fn what_arrives_damaged_is_never_installed() {
     let bench = Bench::new();
     bench.client("hdc");
