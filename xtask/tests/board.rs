@@ -120,7 +120,12 @@ impl Board {
             awk '$2 == \"/\" || $2 == \"/system\" { print $4 }' /proc/mounts
             /t/busybox ip rule | sed 's/ *$//'; cat /proc/sys/net/ipv4/ip_forward /sys/fs/selinux/enforce /etc/hosts
             ls -l / /dev /system/etc /sys/fs/cgroup | awk '{ print $1, $9, $10, $11 }'
-            cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep '^10000[1-3]$\\|^_keep$'; true")
+            daemon() { tr '\\0' '\\n' 2>/dev/null </proc/$1/cmdline | grep '^10000[1-3]$\\|^_keep$'; }
+            for process in /proc/[0-9]*; do
+                name=$(daemon ${process#/proc/}) || continue
+                # A shell that has forked, and not yet become what it is to run, has its parent's name.
+                daemon $(sed -n 's/^PPid:.//p' $process/status 2>/dev/null) >/dev/null || echo $name
+            done | sort; true")
     }
 
     /// The value of one line of `status --porcelain`.
