@@ -37,7 +37,7 @@ impl Guest {
         let process = Command::new("sh")
             .arg(root().join("board/emulator/agent"))
             .args([scratch.path().as_os_str(), "sh".as_ref()])
-            .env("EMULATOR_TOOLS", "")
+            .env("EMULATOR_TOOLS", "busybox")
             .stdin(Stdio::from(theirs.try_clone().unwrap()))
             .stdout(Stdio::from(theirs))
             .spawn()
@@ -81,7 +81,12 @@ fn commands_bring_their_status_and_output() {
 fn a_command_that_does_not_end_is_ended() {
     let (_guest, socket) = Guest::start();
     let mut agent = Agent::hello(socket, LONG).unwrap();
-    assert_eq!(agent.run("exec sleep 1000", Duration::from_secs(1)).unwrap().0, 137);
+    let (status, output) = agent.run("echo begins; sleep 1234; echo ends", Duration::from_secs(1)).unwrap();
+    let output = String::from_utf8(output).unwrap();
+    assert_eq!(status, 137);
+    assert!(output.starts_with("begins\n") && !output.contains("\nends"), "{output}");
+    let waited_for = output.lines().skip_while(|line| *line != "running:").find(|line| line.ends_with(" sleep 1234"));
+    assert!(waited_for.is_some(), "{output}");
     assert_eq!(agent.run("echo still here", LONG).unwrap().1, b"still here\n");
 }
 
