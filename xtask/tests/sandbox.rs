@@ -672,8 +672,10 @@ impl Copies {
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let programs = [(std::env::current_exe().unwrap(), "tests"), (env!("CARGO_BIN_EXE_xtask").into(), "xtask")];
         for (from, to) in programs {
-            fs::copy(from, dir.path().join(to)).unwrap();
-            fs::set_permissions(dir.path().join(to), PermissionsExt::from_mode(0o755)).unwrap();
+            // By another process: a file that this one has open for writing, a test beside may hand to a child for a
+            // moment, and then it is too busy to be run.
+            let install = Command::new("install").args(["-m", "755"]).arg(from).arg(dir.path().join(to)).status();
+            assert!(install.unwrap().success());
         }
         fs::create_dir(dir.path().join("work")).unwrap();
         Self { dir }
