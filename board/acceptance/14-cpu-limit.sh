@@ -16,7 +16,10 @@ must docker run --rm --cpus 0.2 slipway/hello sh -c '
 throttled=$(sed -n 's/^nr_throttled //p' "$FOLDER/must.log")
 quota=$(sed -n 5p "$FOLDER/must.log")
 [ "$quota" = 20000 ] || fail "the quota is $quota"
-[ "${throttled:-0}" -gt 0 ] || fail "it was never held back"
+[ "${throttled:-0}" -gt 0 ] || {
+    cat "$FOLDER/must.log"
+    fail "it was never held back"
+}
 # Nanoseconds over hundredths of a second, in percent. The board's shell counts with 32 bits.
 used=$(tail -n 1 "$FOLDER/must.log")
 read -r before after <"$FOLDER/must.log"

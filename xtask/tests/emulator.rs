@@ -190,21 +190,40 @@ fn a_check_of_what_the_bundle_lacks_is_not_run() {
     assert_eq!(outcomes(&["bin/edgecore"]), [lacks, not_sent]);
 }
 
-/// A machine whose QEMU is this script; it has a second to come up.
-fn start_with(script: &str) -> (String, tempfile::TempDir) {
+/// The emulated board of this repository, its file changed so, with a folder for a machine; it has no disks.
+fn machine(change: impl FnOnce(&str) -> String) -> (Machine, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(root().join("emulators/openharmony-3-1.toml")).unwrap();
-    let text = text.replace("\"qemu-system-aarch64\"", "\"/bin/sh\"");
-    let text = text.replace("args = [", &format!("args = [\"-c\", {},", toml::Value::from(script)));
     let (before, disks) = text.split_once("[disks.system]").unwrap();
     let (_, after) = disks.split_once("[initramfs]").unwrap();
-    let text = format!("{}[disks]\n[initramfs]{after}", before.replace("boot    = 180", "boot    = 1"));
-    let text = Text::new("emulators/x.toml", text);
+    let text = Text::new("emulators/x.toml", change(&format!("{before}[disks]\n[initramfs]{after}")));
     let emulator = Emulator::parse("x".parse().unwrap(), &text).map_err(|error| render(&error)).unwrap();
     let run = dir.path().join("run");
-    let mut machine = Machine::new(&emulator, run, Path::new("/kernel"), b"initramfs", Some(512)).unwrap();
+    (Machine::new(&emulator, run, Path::new("/kernel"), b"initramfs", Some(512)).unwrap(), dir)
+}
+
+/// A machine whose QEMU is this script; it has a second to come up.
+fn start_with(script: &str) -> (String, tempfile::TempDir) {
+    let args = format!("args = [\"-c\", {},", toml::Value::from(script));
+    let (mut machine, dir) = machine(|text| {
+        let text = text.replace("\"qemu-system-aarch64\"", "\"/bin/sh\"").replace("boot    = 180", "boot    = 1");
+        text.replacen("args = [", &args, 1)
+    });
     let error = render(&machine.start().expect_err("it does not start"));
     (error.replace(dir.path().to_str().unwrap(), "DIR"), dir)
+}
+
+#[test]
+fn a_qemu_that_may_miss_changed_code_gets_one_thread() {
+    let names = tempfile::tempdir().unwrap();
+    let command = |version: &str| {
+        let qemu = names.path().join(format!("qemu-{version}"));
+        std::os::unix::fs::symlink(root().join("xtask/tests/fakes/qemu"), &qemu).unwrap();
+        machine(|text| text.replace("qemu-system-aarch64", qemu.to_str().unwrap())).0.command()
+    };
+    assert!(command("7.2.22").ends_with(" -accel tcg,thread=single"));
+    assert!(!command("8.1.0").contains("-accel"));
+    assert!(!command("10.0.2").contains("-accel"));
 }
 
 #[test]

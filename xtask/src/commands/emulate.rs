@@ -17,7 +17,6 @@ use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
 use crate::plan::{self, Changes, Choice, Override, Settings};
 use crate::run::fetch::Fetcher;
-use crate::run::process::Spawn;
 use crate::run::store::{self, Store};
 use crate::ship::board::agent::Agent;
 use crate::ship::board::emulator::{AGENT, connect, console};
@@ -405,9 +404,6 @@ fn break_all(
 
 fn scene(target: &Target, emulator: &Emulator, ready: &Ready<'_>, bundle: &Path, complete: bool) -> Result<Scene> {
     let kernel = ready.kernel;
-    let program = machine::program(&emulator.qemu.program, &emulator.qemu.install)?;
-    let argv = vec![program.into_os_string(), "--version".into()];
-    let version = Spawn { inherit: true, ..Spawn::isolated(argv, Path::new("/"), [].into()) }.output()?.text();
     Ok(Scene {
         target: target.name.to_string(),
         bundle: bundle.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -415,7 +411,7 @@ fn scene(target: &Target, emulator: &Emulator, ready: &Ready<'_>, bundle: &Path,
         kernel: format!("Linux {}: {} {}", kernel.series, kernel.package, kernel.version),
         kernel_sha256: kernel.sha256.to_string(),
         emulator: emulator.summary.clone(),
-        qemu: version.lines().next().unwrap_or_default().to_owned(),
+        qemu: machine::version(&emulator.qemu)?,
         complete,
     })
 }

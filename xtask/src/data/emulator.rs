@@ -47,6 +47,24 @@ pub struct Qemu {
     pub args: Vec<String>,
     /// The words for each disk, with `{disk}` and `{file}`.
     pub disk: Vec<String>,
+    #[serde(default)]
+    pub older: Vec<Older>,
+}
+
+/// `[[qemu.older]]`: what a QEMU before a version is told besides, and one that does not say its version.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Older {
+    pub than: Version,
+    pub args: Vec<String>,
+}
+
+impl Qemu {
+    /// The words of the command for a QEMU of this version, but for its disks.
+    pub fn args(&self, version: Option<&Version>) -> impl Iterator<Item = &String> {
+        let older = self.older.iter().filter(move |older| version.is_none_or(|version| *version < older.than));
+        self.args.iter().chain(older.flat_map(|older| &older.args))
+    }
 }
 
 /// `[[kernel]]`: a package with a kernel and its modules.
@@ -223,6 +241,24 @@ fn pinned(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_older_qemu_is_told_more() {
+        let text = "program = 'q'\ninstall = 'i'\nmemory = 1\nboot = 1\nargs = ['-a']\ndisk = []\n\
+                    [[older]]\nthan = '8.1'\nargs = ['-b', '-c']\n";
+        let qemu: Qemu = toml::from_str(text).unwrap();
+        let args = |version: &str| qemu.args(version.parse().ok().as_ref()).cloned().collect::<Vec<_>>().join(" ");
+        for (version, expected) in [
+            ("7.2.22", "-a -b -c"),
+            ("8.0.50", "-a -b -c"),
+            ("8.1", "-a"),
+            ("8.1.0", "-a"),
+            ("10.0.2", "-a"),
+            ("what?", "-a -b -c"),
+        ] {
+            assert_eq!(args(version), expected, "{version}");
+        }
+    }
 
     #[test]
     fn a_kernel_is_renewed_wherever_it_is_named() {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
-use crate::data::emulator::Emulator;
+use crate::data::emulator::{Emulator, Qemu};
+use crate::data::types::Version;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
 use crate::run::process::{self, Background, Spawn};
@@ -57,7 +58,8 @@ impl Machine {
             ("{log}", "console.log"),
         ];
         let mut argv = vec![program(&emulator.qemu.program, &emulator.qemu.install)?.into_os_string()];
-        argv.extend(emulator.qemu.args.iter().map(|word| fill(word, &places).into()));
+        let version = number(&version(&emulator.qemu)?);
+        argv.extend(emulator.qemu.args(version.as_ref()).map(|word| fill(word, &places).into()));
         for (name, disk) in &emulator.disks {
             let file = format!("{name}.img");
             fs::File::create(dir.join(&file))?.set_len(disk.size)?;
@@ -186,6 +188,18 @@ pub fn program(name: &str, install: &str) -> Result<PathBuf> {
             .next(install)
             .into()
     })
+}
+
+/// What QEMU says that it is: `QEMU emulator version 7.2.22 (Debian …)`.
+pub fn version(qemu: &Qemu) -> Result<String> {
+    let argv = vec![program(&qemu.program, &qemu.install)?.into_os_string(), "--version".into()];
+    let said = Spawn { inherit: true, ..Spawn::isolated(argv, Path::new("/"), [].into()) }.output()?.text();
+    Ok(said.lines().next().unwrap_or_default().to_owned())
+}
+
+/// The number in what QEMU says that it is.
+fn number(said: &str) -> Option<Version> {
+    said.split_once(" version ")?.1.split_whitespace().next()?.parse().ok()
 }
 
 fn make_file_system(dir: &Path, file: &str, make: &[String], install: &str) -> Result<()> {
