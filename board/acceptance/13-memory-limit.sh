@@ -12,7 +12,7 @@ trap clean EXIT
 # Not the first process: were it the one that is killed, Docker might hear of its end before it hears of the reason, and
 # would keep that for the truth. And not before `run` has returned: containerd asks the kernel to be told of such kills
 # only when the container runs already, and is not told of those before.
-must docker run -d --name greedy -m 32m slipway/hello sh -c 'exec busybox sleep 600'
+must docker run -d --name greedy -m 32m slipway/hello busybox sleep 600
 docker exec greedy sh -c "exec $use bs=96M" >"$FOLDER/greedy.log" 2>&1
 status=$?
 [ $status = 137 ] || fail "a container with 32 MiB used 96: status $status, $(head -n 1 "$FOLDER/greedy.log")"

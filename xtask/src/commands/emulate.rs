@@ -111,7 +111,7 @@ impl Trial<'_> {
         let outcomes = self.outcomes(&mut bench, &mut board);
         keep_console(self.project, self.target, &machine)?;
         let (outcomes, broken) = outcomes?;
-        self.report(&ready, &outcomes, &broken)?;
+        self.report(&ready, machine.version(), &outcomes, &broken)?;
         if self.args.keep && machine.is_running() {
             keep(machine, self.target, self.ui)?;
         }
@@ -184,8 +184,8 @@ impl Trial<'_> {
     }
 
     /// Writes the report and the bundle's release notes, and tells where they are.
-    fn report(&self, ready: &Ready<'_>, outcomes: &[Outcome], broken: &[Outcome]) -> Result<()> {
-        let scene = scene(self.target, self.emulator, ready, &self.bundle, self.is_whole())?;
+    fn report(&self, ready: &Ready<'_>, qemu: &str, outcomes: &[Outcome], broken: &[Outcome]) -> Result<()> {
+        let scene = self.scene(ready, qemu)?;
         let dir = self.project.root.join("dist").join(&scene.target);
         let report = report::json(&scene, outcomes, broken);
         // What a part of the list says is less than what is there already.
@@ -206,6 +206,21 @@ impl Trial<'_> {
         let shown = format!("{}: {} on {}\n  {places}", counted(outcomes, broken), scene.bundle, scene.kernel);
         self.ui.result(&shown, json!({"event": "result", "acceptance": report}));
         Ok(())
+    }
+
+    /// What was checked, and on what.
+    fn scene(&self, ready: &Ready<'_>, qemu: &str) -> Result<Scene> {
+        let kernel = ready.kernel;
+        Ok(Scene {
+            target: self.target.name.to_string(),
+            bundle: self.bundle.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            bundle_sha256: store::hash_file(&self.bundle)?.to_string(),
+            kernel: format!("Linux {}: {} {}", kernel.series, kernel.package, kernel.version),
+            kernel_sha256: kernel.sha256.to_string(),
+            emulator: self.emulator.summary.clone(),
+            qemu: qemu.to_owned(),
+            complete: self.is_whole(),
+        })
     }
 }
 
@@ -400,20 +415,6 @@ fn break_all(
         outcomes.push(outcome);
     }
     Ok(outcomes)
-}
-
-fn scene(target: &Target, emulator: &Emulator, ready: &Ready<'_>, bundle: &Path, complete: bool) -> Result<Scene> {
-    let kernel = ready.kernel;
-    Ok(Scene {
-        target: target.name.to_string(),
-        bundle: bundle.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        bundle_sha256: store::hash_file(bundle)?.to_string(),
-        kernel: format!("Linux {}: {} {}", kernel.series, kernel.package, kernel.version),
-        kernel_sha256: kernel.sha256.to_string(),
-        emulator: emulator.summary.clone(),
-        qemu: machine::version(&emulator.qemu)?,
-        complete,
-    })
 }
 
 fn keep_console(project: &Project, target: &Target, machine: &Machine) -> Result<()> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
-use crate::data::emulator::{Emulator, Qemu};
+use crate::data::emulator::Emulator;
 use crate::data::types::Version;
 use crate::error::{Context, Failure, Kind, Result};
 use crate::interrupt;
@@ -26,6 +26,7 @@ const DOWN: Duration = Duration::from_secs(120);
 pub struct Machine {
     dir: PathBuf,
     qemu: Spawn,
+    version: String,
     boot: Duration,
     running: Option<(Background, Agent)>,
 }
@@ -57,9 +58,10 @@ impl Machine {
             ("{agent}", AGENT),
             ("{log}", "console.log"),
         ];
-        let mut argv = vec![program(&emulator.qemu.program, &emulator.qemu.install)?.into_os_string()];
-        let version = number(&version(&emulator.qemu)?);
-        argv.extend(emulator.qemu.args(version.as_ref()).map(|word| fill(word, &places).into()));
+        let program = program(&emulator.qemu.program, &emulator.qemu.install)?;
+        let version = version(&program)?;
+        let mut argv = vec![program.into_os_string()];
+        argv.extend(emulator.qemu.args(number(&version).as_ref()).map(|word| fill(word, &places).into()));
         for (name, disk) in &emulator.disks {
             let file = format!("{name}.img");
             fs::File::create(dir.join(&file))?.set_len(disk.size)?;
@@ -68,11 +70,16 @@ impl Machine {
             argv.extend(emulator.qemu.disk.iter().map(|word| fill(word, &places).into()));
         }
         let qemu = Spawn { inherit: true, ..Spawn::isolated(argv, &dir, [].into()) };
-        Ok(Self { dir, qemu, boot: Duration::from_secs(emulator.qemu.boot), running: None })
+        Ok(Self { dir, qemu, version, boot: Duration::from_secs(emulator.qemu.boot), running: None })
     }
 
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What QEMU says that it is: `QEMU emulator version 7.2.22 (Debian …)`.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// All that the board's console has shown.
@@ -190,9 +197,9 @@ pub fn program(name: &str, install: &str) -> Result<PathBuf> {
     })
 }
 
-/// What QEMU says that it is: `QEMU emulator version 7.2.22 (Debian …)`.
-pub fn version(qemu: &Qemu) -> Result<String> {
-    let argv = vec![program(&qemu.program, &qemu.install)?.into_os_string(), "--version".into()];
+/// The first line of what a QEMU says of itself.
+fn version(program: &Path) -> Result<String> {
+    let argv = vec![program.into(), "--version".into()];
     let said = Spawn { inherit: true, ..Spawn::isolated(argv, Path::new("/"), [].into()) }.output()?.text();
     Ok(said.lines().next().unwrap_or_default().to_owned())
 }
